@@ -1,1 +1,3 @@
 //! Exactly-once stream processing on Kafka.
+
+pub mod config;
