@@ -1,0 +1,21 @@
+package tidemill.bench;
+
+/**
+ * State of one account in the store.
+ *
+ * @param balance minor units (cents)
+ * @param transactions how many transactions made it
+ */
+record Balance(long balance, long transactions) {
+    static final Balance EMPTY = new Balance(0, 0);
+
+    /**
+     * The balance after one more transaction.
+     *
+     * @throws ArithmeticException if it does not fit in 64 bits
+     */
+    Balance apply(Transaction transaction) {
+        return new Balance(
+                Math.addExact(balance, transaction.change()), Math.addExact(transactions, 1L));
+    }
+}
