@@ -1,4 +1,24 @@
 //! The deterministic heart of Tidemill: no Kafka, no RocksDB, no clock, no thread, no I/O.
+//!
+//! In the order of a record's path:
+//!
+//! * [`record`]: what flows;
+//! * [`serdes`]: between values and bytes;
+//! * [`topology`]: how processors are connected;
+//! * [`processor`]: what user code sees;
+//! * [`store`]: what a task remembers;
+//! * [`task`]: one sub-topology on one partition;
+//! * [`transaction`]: the commit protocol;
+//! * [`errors`]: what happens to bad records.
 #![forbid(unsafe_code)]
 
+pub mod errors;
+pub mod processor;
 pub mod record;
+pub mod serdes;
+pub mod store;
+pub mod task;
+pub mod topology;
+pub mod transaction;
+
+pub use errors::BoxError;

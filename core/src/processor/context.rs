@@ -1,0 +1,308 @@
+//! What a processor can do besides computing: forward, read stores, schedule, ask for a commit.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{
+    Children, Collector, Outgoing, PunctuationHandle, PunctuationQueue, PunctuationType, SendError,
+};
+use crate::BoxError;
+use crate::errors::{
+    ErrorHandlerContext, HandlerResponse, Handlers, TaskError, TaskErrorKind, dead_letter_headers,
+};
+use crate::record::{Partition, RawRecord, Record, RecordMetadata, StreamTime, TaskId, Timestamp};
+use crate::store::{ErasedStore, KeyValueStore, StoreCore, StoreError, TimestampedKeyValueStore};
+
+/// An error that no handler absorbed: it travels to the task's caller without another question.
+#[derive(Debug)]
+pub(crate) struct Halt(pub(crate) Box<TaskError>);
+
+impl fmt::Display for Halt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Halt {}
+
+/// The source record in process.
+#[derive(Clone, Copy)]
+pub(crate) struct Current<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: Partition,
+    pub(crate) raw: &'a dyn RawRecord,
+}
+
+/// The part of a task that its nodes share.
+pub(crate) struct TaskShared {
+    pub(crate) task_id: TaskId,
+    pub(crate) application_id: String,
+    pub(crate) handlers: Handlers,
+    pub(crate) stream_time: StreamTime,
+    /// Timestamp of the record in process, for the stores.
+    pub(crate) now: Rc<Cell<Timestamp>>,
+    pub(crate) punctuations: PunctuationQueue,
+    pub(crate) commit_requested: bool,
+    /// Records that a handler dropped.
+    pub(crate) dropped: u64,
+    /// For each node: the stores it is connected to.
+    pub(crate) connected: Vec<Vec<Rc<dyn ErasedStore>>>,
+}
+
+/// What travels along the nodes with a record.
+pub(crate) struct TaskContext<'a> {
+    pub(crate) shared: &'a mut TaskShared,
+    pub(crate) collector: &'a mut dyn Collector,
+    pub(crate) current: Option<Current<'a>>,
+    pub(crate) wall_clock: Timestamp,
+}
+
+impl TaskContext<'_> {
+    pub(crate) fn error_context<'c>(&'c self, node: &'c str) -> ErrorHandlerContext<'c> {
+        ErrorHandlerContext {
+            task_id: self.shared.task_id,
+            processor_node_id: node,
+            topic: self.current.map(|current| current.topic),
+            partition: self.current.map(|current| current.partition),
+            offset: self.current.map(|current| current.raw.offset()),
+            timestamp: self.current.map(|current| current.raw.timestamp()),
+        }
+    }
+
+    /// Turns an error into one that ends the turn, unless it already is.
+    pub(crate) fn halt(&self, node: &str, error: BoxError) -> Halt {
+        self.halt_as(TaskErrorKind::Processing, node, error)
+    }
+
+    pub(crate) fn halt_as(&self, kind: TaskErrorKind, node: &str, error: BoxError) -> Halt {
+        match error.downcast::<Halt>() {
+            Ok(halt) => *halt,
+            Err(error) => {
+                let kind = if is_broken_store(&error) { TaskErrorKind::Runtime } else { kind };
+                Halt(Box::new(TaskError::new(kind, &self.error_context(node), error)))
+            }
+        }
+    }
+
+    /// Asks the processing handler about an error of user code.
+    pub(crate) fn absorb(&mut self, node: &str, error: BoxError) -> Result<(), Halt> {
+        if error.is::<Halt>() || is_broken_store(&error) {
+            return Err(self.halt(node, error));
+        }
+        let response = self.shared.handlers.processing.handle(&self.error_context(node), &*error);
+        self.respond(response, TaskErrorKind::Processing, node, error)
+    }
+
+    /// Does what a handler said.
+    pub(crate) fn respond(
+        &mut self,
+        response: HandlerResponse,
+        kind: TaskErrorKind,
+        node: &str,
+        error: BoxError,
+    ) -> Result<(), Halt> {
+        match response {
+            HandlerResponse::Fail => Err(self.halt_as(kind, node, error)),
+            HandlerResponse::Continue => {
+                self.shared.dropped += 1;
+                Ok(())
+            }
+            HandlerResponse::DeadLetterQueue(topic) => {
+                self.shared.dropped += 1;
+                self.send_dead_letter(&topic, kind, node, &error).map_err(|failure| {
+                    let text = format!("{failure} (dead letter queue {topic}, because: {error})");
+                    self.halt_as(TaskErrorKind::Runtime, node, text.into())
+                })
+            }
+        }
+    }
+
+    fn send_dead_letter(
+        &mut self,
+        topic: &str,
+        kind: TaskErrorKind,
+        node: &str,
+        error: &BoxError,
+    ) -> Result<(), BoxError> {
+        let sink = self.collector.resolve(topic)?;
+        let original = self.current.map(|current| current.raw.headers()).unwrap_or_default();
+        let context = self.error_context(node);
+        let headers = dead_letter_headers(original, &context, kind.exception_name(), &**error);
+        let raw = self.current.map(|current| current.raw);
+        let letter = Outgoing {
+            topic: sink,
+            partition: None,
+            key: raw.and_then(RawRecord::key),
+            value: raw.and_then(RawRecord::value),
+            timestamp: raw.map_or(self.wall_clock, |raw| match raw.timestamp() {
+                Timestamp(missing) if missing < 0 => self.wall_clock,
+                timestamp => timestamp,
+            }),
+            headers: &headers,
+        };
+        self.collector.send(letter).map_err(SendError::into_cause)
+    }
+}
+
+/// A store that can't be read is not the record's fault: no handler may skip over it.
+fn is_broken_store(error: &BoxError) -> bool {
+    matches!(error.downcast_ref(), Some(StoreError::Storage { .. } | StoreError::Poisoned { .. }))
+}
+
+/// What a processor can do. Lives for one call.
+pub struct ProcessorContext<'c, 't, K, V> {
+    task: &'c mut TaskContext<'t>,
+    children: &'c Children<K, V>,
+    node: usize,
+    name: &'c str,
+}
+
+impl<K, V> fmt::Debug for ProcessorContext<'_, '_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessorContext")
+            .field("task_id", &self.task.shared.task_id)
+            .field("node", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'c, 't, K, V> ProcessorContext<'c, 't, K, V> {
+    pub(crate) fn new(
+        task: &'c mut TaskContext<'t>,
+        children: &'c Children<K, V>,
+        node: usize,
+        name: &'c str,
+    ) -> Self {
+        Self { task, children, node, name }
+    }
+
+    /// Returns the task's id.
+    #[must_use]
+    pub fn task_id(&self) -> TaskId {
+        self.task.shared.task_id
+    }
+
+    /// Returns the application's id.
+    #[must_use]
+    pub fn application_id(&self) -> &str {
+        &self.task.shared.application_id
+    }
+
+    /// Returns where the record in process came from; `None` in a punctuation or flush.
+    #[must_use]
+    pub fn record_metadata(&self) -> Option<RecordMetadata<'_>> {
+        self.task.current.map(|current| RecordMetadata {
+            topic: current.topic,
+            partition: current.partition,
+            offset: current.raw.offset(),
+        })
+    }
+
+    /// Returns the task's stream time; `None` before the first record.
+    #[must_use]
+    pub fn current_stream_time(&self) -> Option<Timestamp> {
+        self.task.shared.stream_time.get()
+    }
+
+    /// Returns the wall-clock time, in milliseconds since the Unix epoch, as of this turn of the
+    /// worker.
+    #[must_use]
+    pub fn current_system_time(&self) -> Timestamp {
+        self.task.wall_clock
+    }
+
+    /// Asks for a commit soon, before the commit interval is over.
+    pub fn commit(&mut self) {
+        self.task.shared.commit_requested = true;
+    }
+
+    /// Schedules calls of [`Processor::punctuate`](super::Processor::punctuate) every `interval`
+    /// (at least 1 ms).
+    ///
+    /// Stream-time punctuations fire as soon as stream time is known, then at multiples of the
+    /// interval since the epoch; wall-clock ones for the first time an interval from now. Missed
+    /// instants become one call (KIP-138).
+    pub fn schedule(&mut self, interval: Duration, kind: PunctuationType) -> PunctuationHandle {
+        let now = self.task.wall_clock;
+        self.task.shared.punctuations.schedule(self.node, interval, kind, now)
+    }
+
+    /// Cancels a punctuation; it may do so itself while it runs.
+    pub fn cancel(&mut self, handle: PunctuationHandle) {
+        self.task.shared.punctuations.cancel(handle);
+    }
+
+    /// Returns the handle of a plain store that this processor is connected to.
+    ///
+    /// # Errors
+    /// If it is not connected to a store of that name, or the store has other types.
+    pub fn key_value_store<SK: 'static, SV: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<KeyValueStore<SK, SV>, StoreError> {
+        self.core(name).map(KeyValueStore::new)
+    }
+
+    /// Returns the handle of a timestamped store, for example of a table of the DSL.
+    ///
+    /// # Errors
+    /// As [`ProcessorContext::key_value_store`].
+    pub fn timestamped_key_value_store<SK: 'static, SV: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<TimestampedKeyValueStore<SK, SV>, StoreError> {
+        self.core(name).map(TimestampedKeyValueStore::new)
+    }
+
+    pub(crate) fn core<SK: 'static, SV: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<Rc<RefCell<StoreCore<SK, SV>>>, StoreError> {
+        let connected = &self.task.shared.connected[self.node];
+        let found = connected.iter().find(|store| store.spec().name == name).ok_or_else(|| {
+            let names: Vec<&str> = connected.iter().map(|s| &*s.spec().name).collect();
+            StoreError::NotConnected {
+                processor: self.name.to_owned(),
+                store: name.to_owned(),
+                connected: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            }
+        })?;
+        let handle: Rc<dyn Any> = found.handle();
+        handle.downcast().map_err(|_| StoreError::WrongType {
+            store: name.to_owned(),
+            actual: found.type_name(),
+            expected: std::any::type_name::<(SK, SV)>(),
+        })
+    }
+}
+
+impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {
+    /// Sends a record to all children, in the order in which they were attached, and returns when
+    /// they are done with it.
+    ///
+    /// # Errors
+    /// Pass an error on with `?`: it means that the transaction is lost.
+    pub fn forward(&mut self, record: Record<K, V>) -> Result<(), BoxError> {
+        self.children.forward(self.task, record).map_err(Into::into)
+    }
+
+    /// Sends a record to the child of that name.
+    ///
+    /// # Errors
+    /// If there is no such child; otherwise as [`ProcessorContext::forward`].
+    pub fn forward_to(&mut self, child: &str, record: Record<K, V>) -> Result<(), BoxError> {
+        if self.children.forward_to(self.task, child, record)? {
+            return Ok(());
+        }
+        let known: Vec<&str> = self.children.names().collect();
+        Err(format!("{} has no child {child} (children: {})", self.name, known.join(", ")).into())
+    }
+
+    /// Counts a record that an operator drops by its own rules, e.g. for a null key.
+    pub(crate) fn note_dropped(&mut self) {
+        self.task.shared.dropped += 1;
+    }
+}

@@ -1,0 +1,400 @@
+//! A store of one task: typed overlay, serdes and the committed bytes below.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Bound;
+use std::rc::Rc;
+
+use super::overlay::{Overlay, Slot};
+use super::{Order, StoreError, StoreIndex, StoreKind, StoreSpec, TaskStorage};
+use crate::BoxError;
+use crate::record::{Headers, Timestamp};
+use crate::serdes::{Encoded, SerdeError, SharedSerde};
+
+/// The storage of a task, shared by its stores.
+pub(crate) type SharedStorage = Rc<RefCell<dyn TaskStorage>>;
+
+/// A key's value before and after an update, as a table's change is forwarded.
+#[derive(Debug)]
+pub(crate) struct Update<K, V> {
+    pub(crate) key: K,
+    pub(crate) new: Option<V>,
+    pub(crate) old: Option<V>,
+    pub(crate) timestamp: Timestamp,
+    pub(crate) headers: Headers,
+}
+
+/// What a task does with each of its stores, whatever their types.
+pub(crate) trait ErasedStore {
+    fn spec(&self) -> &StoreSpec;
+    /// Serialises every dirty entry once: to `log` (key, value, timestamp), and staged.
+    fn flush(
+        &self,
+        log: &mut dyn FnMut(&[u8], Option<&[u8]>, Timestamp) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError>;
+    /// After the commit was published: evicts down to the bound.
+    fn end_interval(&self, bytes_max: usize);
+    /// Bytes (estimated) that are held, and those of them that only a commit frees.
+    fn held_bytes(&self) -> (usize, usize);
+    /// The typed handle, to be downcast once per processor.
+    fn handle(&self) -> Rc<dyn Any>;
+    fn type_name(&self) -> &'static str;
+}
+
+/// A store with its types.
+pub(crate) struct StoreCore<K, V> {
+    spec: StoreSpec,
+    index: StoreIndex,
+    changelog: String,
+    key_serde: SharedSerde<K>,
+    value_serde: SharedSerde<V>,
+    storage: SharedStorage,
+    /// Timestamp of the record in process: what plain puts are logged with.
+    now: Rc<Cell<Timestamp>>,
+    overlay: Overlay<V>,
+    scratch: Vec<u8>,
+    poisoned: bool,
+    /// Whether changes carry the old value.
+    pub(crate) send_old_values: bool,
+}
+
+impl<K, V> fmt::Debug for StoreCore<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreCore").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+/// Everything a [`StoreCore`] is made of.
+pub(crate) struct StoreParts<K, V> {
+    pub(crate) spec: StoreSpec,
+    pub(crate) index: StoreIndex,
+    pub(crate) application_id: String,
+    pub(crate) key_serde: SharedSerde<K>,
+    pub(crate) value_serde: SharedSerde<V>,
+    pub(crate) storage: SharedStorage,
+    pub(crate) now: Rc<Cell<Timestamp>>,
+}
+
+impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
+    pub(crate) fn new(parts: StoreParts<K, V>) -> Self {
+        Self {
+            changelog: parts.spec.changelog_topic(&parts.application_id),
+            spec: parts.spec,
+            index: parts.index,
+            key_serde: parts.key_serde,
+            value_serde: parts.value_serde,
+            storage: parts.storage,
+            now: parts.now,
+            overlay: Overlay::new(),
+            scratch: Vec::new(),
+            poisoned: false,
+            send_old_values: false,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.spec.name
+    }
+
+    pub(crate) fn is_null_key(&self, key: &K) -> bool {
+        self.key_serde.is_null(key)
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    /// Reads a key: its value and the timestamp of its last update.
+    pub(super) fn get(&mut self, key: &K) -> Result<Option<(&V, Timestamp)>, StoreError> {
+        let slot = self.locate(key)?;
+        let entry = self.overlay.entry(slot);
+        Ok(entry.value.as_ref().map(|value| (value, entry.timestamp)))
+    }
+
+    /// Writes a key; `None` deletes it.
+    pub(super) fn put(
+        &mut self,
+        key: &K,
+        value: Option<V>,
+        timestamp: Timestamp,
+    ) -> Result<(), StoreError> {
+        let value = value.filter(|value| !self.value_serde.is_null(value));
+        let slot = self.locate(key)?;
+        let entry = self.overlay.entry_mut(slot);
+        entry.value = value;
+        entry.timestamp = timestamp;
+        self.overlay.mark_dirty(slot);
+        Ok(())
+    }
+
+    /// Replaces a key's value by what `apply` makes of it. The timestamp becomes the larger of the
+    /// stored and the given one.
+    ///
+    /// With `fallible` the value before is kept while `apply` runs and stays if it fails. Without,
+    /// it moves through `apply`, and a panic there poisons the store.
+    ///
+    /// Returns the change if it is to be forwarded now, that is, if the store does not cache.
+    pub(crate) fn update(
+        &mut self,
+        key: &K,
+        timestamp: Timestamp,
+        headers: &Headers,
+        fallible: bool,
+        apply: impl FnOnce(Option<V>) -> Result<Option<V>, BoxError>,
+    ) -> Result<Option<Update<(), V>>, BoxError> {
+        let slot = self.locate(key)?;
+        let send_old = self.send_old_values;
+        let entry = self.overlay.entry_mut(slot);
+        if !entry.unforwarded {
+            entry.was_present = entry.value.is_some();
+            entry.forwarded = if send_old { entry.value.clone() } else { None };
+        }
+        let before = if fallible { entry.value.clone() } else { entry.value.take() };
+        let timestamp = if entry.value.is_some() || before.is_some() {
+            entry.timestamp.max(timestamp)
+        } else {
+            timestamp
+        };
+        self.poisoned |= !fallible;
+        let after = apply(before)?;
+        self.poisoned = false;
+        let after = after.filter(|value| !self.value_serde.is_null(value));
+
+        let caching = self.spec.caching;
+        let entry = self.overlay.entry_mut(slot);
+        entry.value = after;
+        entry.timestamp = timestamp;
+        entry.unforwarded = caching;
+        if caching {
+            entry.headers.clone_from(headers);
+        }
+        self.overlay.mark_dirty(slot);
+        if caching {
+            return Ok(None);
+        }
+        let entry = self.overlay.entry_mut(slot);
+        let (new, old) = (entry.value.clone(), entry.forwarded.take());
+        let silent = new.is_none() && !entry.was_present;
+        let headers = headers.clone();
+        Ok((!silent).then_some(Update { key: (), new, old, timestamp, headers }))
+    }
+
+    /// Takes the changes that caching held back, in the order of their last write.
+    pub(crate) fn take_unforwarded(&mut self) -> Result<Vec<Update<K, V>>, StoreError> {
+        let mut updates = Vec::new();
+        for slot in self.overlay.dirty_in_order() {
+            let entry = self.overlay.entry_mut(slot);
+            if !std::mem::take(&mut entry.unforwarded) {
+                continue;
+            }
+            let (new, old) = (entry.value.clone(), entry.forwarded.take());
+            if new.is_none() && !entry.was_present {
+                continue;
+            }
+            let headers = std::mem::take(&mut entry.headers);
+            let timestamp = entry.timestamp;
+            let key = self
+                .key_serde
+                .deserialize(&self.changelog, Some(&entry.key))
+                .map_err(|cause| serde_error(&self.spec, "deserialize a key", cause))?;
+            updates.push(Update { key, new, old, timestamp, headers });
+        }
+        Ok(updates)
+    }
+
+    pub(super) fn approximate_len(&self) -> u64 {
+        self.storage.borrow().approximate_len(self.index)
+    }
+
+    /// Turns a key into bytes.
+    pub(super) fn key_bytes(&self, key: &K) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        self.write_key(key, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    pub(super) fn key_from(&self, bytes: &[u8]) -> Result<K, StoreError> {
+        self.key_serde
+            .deserialize(&self.changelog, Some(bytes))
+            .map_err(|cause| serde_error(&self.spec, "deserialize a key", cause))
+    }
+
+    /// Returns up to `limit` entries of the range, own writes included, in byte order.
+    pub(super) fn page(
+        &mut self,
+        from: Bound<&[u8]>,
+        to: Bound<&[u8]>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Page<V>, StoreError> {
+        let committed = self.storage.borrow().scan(self.index, (from, to), order, limit)?;
+        let exhausted = committed.len() < limit;
+        let mut merged = std::collections::BTreeMap::new();
+        let mut last = None;
+        for (key, stored) in committed {
+            let (value, timestamp) = self.decode(&stored)?;
+            last = Some(key.clone());
+            merged.insert(key, Some((value, timestamp)));
+        }
+        // own writes beyond the last committed key belong to the next page, unless there is none
+        let within = |key: &[u8]| match (&last, exhausted, order) {
+            (_, true, _) | (None, ..) => true,
+            (Some(last), _, Order::Ascending) => key <= &**last,
+            (Some(last), _, Order::Descending) => key >= &**last,
+        };
+        for slot in self.overlay.dirty() {
+            let entry = self.overlay.entry(*slot);
+            let inside = std::ops::RangeBounds::contains(&(from, to), &*entry.key);
+            if inside && within(&entry.key) {
+                let value = entry.value.clone().map(|value| (value, entry.timestamp));
+                merged.insert(entry.key.clone(), value);
+            }
+        }
+        let mut entries: Vec<_> = merged
+            .into_iter()
+            .filter_map(|(key, value)| value.map(|(value, timestamp)| (key, value, timestamp)))
+            .collect();
+        if order == Order::Descending {
+            entries.reverse();
+        }
+        Ok(Page { entries, resume_after: if exhausted { None } else { last } })
+    }
+
+    fn write_key(&self, key: &K, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        match self.key_serde.serialize(&self.changelog, key, out) {
+            Ok(Encoded::Bytes) => Ok(()),
+            Ok(Encoded::Null) => Err(StoreError::NullKey { store: self.spec.name.clone() }),
+            Err(cause) => Err(serde_error(&self.spec, "serialize a key", cause)),
+        }
+    }
+
+    /// Finds the key's entry, reading it from the storage if need be.
+    fn locate(&mut self, key: &K) -> Result<Slot, StoreError> {
+        if self.poisoned {
+            return Err(StoreError::Poisoned { store: self.spec.name.clone() });
+        }
+        let mut bytes = std::mem::take(&mut self.scratch);
+        bytes.clear();
+        let located = self.write_key(key, &mut bytes).and_then(|()| self.locate_bytes(&bytes));
+        self.scratch = bytes;
+        located
+    }
+
+    fn locate_bytes(&mut self, key: &[u8]) -> Result<Slot, StoreError> {
+        if let Some(slot) = self.overlay.find(key) {
+            return Ok(slot);
+        }
+        let mut decoded = None;
+        let mut length = 0;
+        self.storage.borrow().get(self.index, key, &mut |stored| {
+            length = stored.len();
+            decoded = Some(self.decode(stored));
+        })?;
+        let (value, timestamp) = match decoded.transpose()? {
+            Some((value, timestamp)) => (Some(value), timestamp),
+            None => (None, Timestamp(-1)),
+        };
+        Ok(self.overlay.insert_clean(key, value, timestamp, length))
+    }
+
+    fn decode(&self, stored: &[u8]) -> Result<(V, Timestamp), StoreError> {
+        let fail = |cause| serde_error(&self.spec, "deserialize a value", cause);
+        let (timestamp, value) = match self.spec.kind {
+            StoreKind::KeyValue => (Timestamp(-1), stored),
+            StoreKind::TimestampedKeyValue => match stored.split_first_chunk() {
+                Some((timestamp, value)) => (Timestamp(i64::from_be_bytes(*timestamp)), value),
+                None => {
+                    let what = "a timestamped value";
+                    let found = stored.len();
+                    return Err(fail(SerdeError::Length { what, expected: 8, found }));
+                }
+            },
+        };
+        let value = self.value_serde.deserialize(&self.changelog, Some(value)).map_err(fail)?;
+        Ok((value, timestamp))
+    }
+
+    fn flush_dirty(
+        &mut self,
+        log: &mut dyn FnMut(&[u8], Option<&[u8]>, Timestamp) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        if self.poisoned {
+            return Err(StoreError::Poisoned { store: self.spec.name.clone() }.into());
+        }
+        let prefix = if self.spec.kind == StoreKind::TimestampedKeyValue { 8 } else { 0 };
+        let mut bytes = std::mem::take(&mut self.scratch);
+        for slot in self.overlay.dirty_in_order() {
+            let entry = self.overlay.entry(slot);
+            bytes.clear();
+            let mut encoded = Encoded::Null;
+            if let Some(value) = &entry.value {
+                bytes.extend_from_slice(&entry.timestamp.0.to_be_bytes()[..prefix]);
+                encoded = self
+                    .value_serde
+                    .serialize(&self.changelog, value, &mut bytes)
+                    .map_err(|cause| serde_error(&self.spec, "serialize a value", cause))?;
+            }
+            let stored = (encoded == Encoded::Bytes).then_some(&bytes[..]);
+            // a tombstone has no timestamp of its own
+            let timestamp = if stored.is_some() { entry.timestamp } else { self.now.get() };
+            if self.spec.logging {
+                log(&entry.key, stored.map(|stored| &stored[prefix..]), timestamp)?;
+            }
+            self.storage.borrow_mut().stage(self.index, &entry.key, stored);
+            let length = bytes.len();
+            self.overlay.note_value_bytes(slot, length);
+        }
+        self.scratch = bytes;
+        self.overlay.mark_flushed();
+        Ok(())
+    }
+}
+
+/// A piece of a range scan.
+#[derive(Debug)]
+pub(super) struct Page<V> {
+    pub(super) entries: Vec<(Box<[u8]>, V, Timestamp)>,
+    /// Where the next page begins (exclusive); `None` if this was the last.
+    pub(super) resume_after: Option<Box<[u8]>>,
+}
+
+fn serde_error(spec: &StoreSpec, operation: &'static str, cause: SerdeError) -> StoreError {
+    StoreError::Serde { store: spec.name.clone(), operation, cause }
+}
+
+/// The erased side of a shared store.
+pub(crate) struct SharedStore<K, V> {
+    pub(crate) spec: StoreSpec,
+    pub(crate) core: Rc<RefCell<StoreCore<K, V>>>,
+}
+
+impl<K: 'static, V: Clone + 'static> ErasedStore for SharedStore<K, V> {
+    fn spec(&self) -> &StoreSpec {
+        &self.spec
+    }
+
+    fn flush(
+        &self,
+        log: &mut dyn FnMut(&[u8], Option<&[u8]>, Timestamp) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
+        self.core.borrow_mut().flush_dirty(log)
+    }
+
+    fn end_interval(&self, bytes_max: usize) {
+        self.core.borrow_mut().overlay.end_interval(bytes_max);
+    }
+
+    fn held_bytes(&self) -> (usize, usize) {
+        let core = self.core.borrow();
+        (core.overlay.bytes(), core.overlay.dirty_bytes())
+    }
+
+    fn handle(&self) -> Rc<dyn Any> {
+        Rc::clone(&self.core) as Rc<dyn Any>
+    }
+
+    fn type_name(&self) -> &'static str {
+        std::any::type_name::<(K, V)>()
+    }
+}

@@ -1,0 +1,61 @@
+//! What can go wrong with a store.
+
+/// A store could not be read, written or found. The message names the store.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The storage below failed. The task is rebuilt from its changelog.
+    #[error("could not {operation} store {store}: {cause}")]
+    Storage {
+        /// The store's name.
+        store: String,
+        /// What was being done, e.g. `read`.
+        operation: &'static str,
+        /// What the storage says.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A key or a value could not be turned into bytes or back.
+    #[error("could not {operation} of store {store}: {cause}")]
+    Serde {
+        /// The store's name.
+        store: String,
+        /// What was being done, e.g. `serialize a key`.
+        operation: &'static str,
+        /// What the serde says.
+        #[source]
+        cause: crate::serdes::SerdeError,
+    },
+    /// A key that stands for null.
+    #[error("null is no key of store {store}")]
+    NullKey {
+        /// The store's name.
+        store: String,
+    },
+    /// The processor is not connected to a store of that name.
+    #[error("processor {processor} has no store {store} (connected: {connected})")]
+    NotConnected {
+        /// The processor's name.
+        processor: String,
+        /// The name asked for.
+        store: String,
+        /// The names that would have been right.
+        connected: String,
+    },
+    /// The store has other types than those asked for.
+    #[error("store {store} is a {actual}, not a {expected}")]
+    WrongType {
+        /// The store's name.
+        store: String,
+        /// Its types.
+        actual: &'static str,
+        /// The types asked for.
+        expected: &'static str,
+    },
+    /// User code panicked in the middle of an update.
+    #[error("store {store} holds a half-done update, its task has to be rebuilt")]
+    Poisoned {
+        /// The store's name.
+        store: String,
+    },
+}

@@ -1,0 +1,249 @@
+//! The handles through which processors read and write a store.
+//!
+//! A handle is taken once, in `Processor::init`, and used for every record without a look-up or a
+//! downcast. It belongs to its task and must not outlive it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fmt;
+use std::ops::{Bound, RangeBounds};
+use std::rc::Rc;
+
+use super::{Order, StoreCore, StoreError};
+use crate::record::Timestamp;
+
+/// Entries that a scan fetches at a time.
+const PAGE_ENTRIES: usize = 256;
+
+/// A value and the timestamp of its last update.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValueAndTimestamp<V> {
+    /// The value.
+    pub value: V,
+    /// Timestamp of the update that wrote it.
+    pub timestamp: Timestamp,
+}
+
+macro_rules! shared_handle {
+    ($name:ident) => {
+        impl<K, V> $name<K, V> {
+            pub(crate) fn new(core: Rc<RefCell<StoreCore<K, V>>>) -> Self {
+                Self { core }
+            }
+        }
+
+        impl<K, V> Clone for $name<K, V> {
+            fn clone(&self) -> Self {
+                Self { core: Rc::clone(&self.core) }
+            }
+        }
+
+        impl<K, V> fmt::Debug for $name<K, V> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.core.borrow().fmt(f)
+            }
+        }
+    };
+}
+
+/// A store of values by key. Reads see the task's own uncommitted writes (INV-12).
+pub struct KeyValueStore<K, V> {
+    core: Rc<RefCell<StoreCore<K, V>>>,
+}
+
+shared_handle!(KeyValueStore);
+
+impl<K: 'static, V: Clone + 'static> KeyValueStore<K, V> {
+    /// Returns the value of a key.
+    ///
+    /// # Errors
+    /// If the key is null or can't be serialised, or the storage can't be read.
+    pub fn get(&self, key: &K) -> Result<Option<V>, StoreError> {
+        Ok(self.core.borrow_mut().get(key)?.map(|(value, _)| value.clone()))
+    }
+
+    /// Writes a value. A value that its serde takes for null deletes the key.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::get`].
+    pub fn put(&self, key: &K, value: V) -> Result<(), StoreError> {
+        let mut core = self.core.borrow_mut();
+        let now = core.now();
+        core.put(key, Some(value), now)
+    }
+
+    /// Writes a value if the key has none; returns the value that it has otherwise.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::get`].
+    pub fn put_if_absent(&self, key: &K, value: V) -> Result<Option<V>, StoreError> {
+        let present = self.get(key)?;
+        if present.is_none() {
+            self.put(key, value)?;
+        }
+        Ok(present)
+    }
+
+    /// Deletes a key; returns the value that it had.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::get`].
+    pub fn delete(&self, key: &K) -> Result<Option<V>, StoreError> {
+        let before = self.get(key)?;
+        let mut core = self.core.borrow_mut();
+        let now = core.now();
+        core.put(key, None, now)?;
+        Ok(before)
+    }
+
+    /// Iterates over a range of keys, in the unsigned byte order of the serialised keys. An empty
+    /// or inverted range gives nothing.
+    ///
+    /// The iterator reads a page at a time: writes made while it is open may or may not be seen.
+    ///
+    /// # Errors
+    /// If a bound can't be serialised; each item may fail as [`KeyValueStore::get`] does.
+    pub fn range(&self, range: impl RangeBounds<K>) -> Result<KeyValueIterator<K, V>, StoreError> {
+        KeyValueIterator::new(&self.core, &range, Order::Ascending)
+    }
+
+    /// As [`KeyValueStore::range`], largest key first.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::range`].
+    pub fn reverse_range(
+        &self,
+        range: impl RangeBounds<K>,
+    ) -> Result<KeyValueIterator<K, V>, StoreError> {
+        KeyValueIterator::new(&self.core, &range, Order::Descending)
+    }
+
+    /// Iterates over all keys, in byte order.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::range`].
+    pub fn all(&self) -> Result<KeyValueIterator<K, V>, StoreError> {
+        self.range(..)
+    }
+
+    /// Returns roughly how many committed entries there are.
+    #[must_use]
+    pub fn approximate_num_entries(&self) -> u64 {
+        self.core.borrow().approximate_len()
+    }
+}
+
+/// A store of values by key that remembers when each was last updated: what the DSL's tables use.
+pub struct TimestampedKeyValueStore<K, V> {
+    core: Rc<RefCell<StoreCore<K, V>>>,
+}
+
+shared_handle!(TimestampedKeyValueStore);
+
+impl<K: 'static, V: Clone + 'static> TimestampedKeyValueStore<K, V> {
+    /// Returns value and timestamp of a key.
+    ///
+    /// # Errors
+    /// If the key is null or can't be serialised, or the storage can't be read.
+    pub fn get(&self, key: &K) -> Result<Option<ValueAndTimestamp<V>>, StoreError> {
+        let mut core = self.core.borrow_mut();
+        let found = core.get(key)?;
+        Ok(found.map(|(value, timestamp)| ValueAndTimestamp { value: value.clone(), timestamp }))
+    }
+
+    /// Writes a value with its timestamp.
+    ///
+    /// # Errors
+    /// As [`TimestampedKeyValueStore::get`].
+    pub fn put(&self, key: &K, value: ValueAndTimestamp<V>) -> Result<(), StoreError> {
+        self.core.borrow_mut().put(key, Some(value.value), value.timestamp)
+    }
+
+    /// Deletes a key; returns what it had.
+    ///
+    /// # Errors
+    /// As [`TimestampedKeyValueStore::get`].
+    pub fn delete(&self, key: &K) -> Result<Option<ValueAndTimestamp<V>>, StoreError> {
+        let before = self.get(key)?;
+        let mut core = self.core.borrow_mut();
+        let now = core.now();
+        core.put(key, None, now)?;
+        Ok(before)
+    }
+
+    /// Iterates over values by key. See [`KeyValueStore::range`].
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::range`].
+    pub fn range(&self, range: impl RangeBounds<K>) -> Result<KeyValueIterator<K, V>, StoreError> {
+        KeyValueIterator::new(&self.core, &range, Order::Ascending)
+    }
+
+    /// Returns roughly how many committed entries there are.
+    #[must_use]
+    pub fn approximate_num_entries(&self) -> u64 {
+        self.core.borrow().approximate_len()
+    }
+}
+
+/// Iterates over a range of a store, a page at a time.
+#[derive(Debug)]
+pub struct KeyValueIterator<K, V> {
+    core: Rc<RefCell<StoreCore<K, V>>>,
+    from: Bound<Vec<u8>>,
+    to: Bound<Vec<u8>>,
+    order: Order,
+    page: VecDeque<(Box<[u8]>, V, Timestamp)>,
+    done: bool,
+}
+
+impl<K: 'static, V: Clone + 'static> KeyValueIterator<K, V> {
+    fn new(
+        core: &Rc<RefCell<StoreCore<K, V>>>,
+        range: &impl RangeBounds<K>,
+        order: Order,
+    ) -> Result<Self, StoreError> {
+        let bytes = |bound: Bound<&K>| match bound {
+            Bound::Included(key) => core.borrow().key_bytes(key).map(Bound::Included),
+            Bound::Excluded(key) => core.borrow().key_bytes(key).map(Bound::Excluded),
+            Bound::Unbounded => Ok(Bound::Unbounded),
+        };
+        Ok(Self {
+            from: bytes(range.start_bound())?,
+            to: bytes(range.end_bound())?,
+            core: Rc::clone(core),
+            order,
+            page: VecDeque::new(),
+            done: false,
+        })
+    }
+
+    fn fetch(&mut self) -> Result<(), StoreError> {
+        let from = self.from.as_ref().map(Vec::as_slice);
+        let to = self.to.as_ref().map(Vec::as_slice);
+        let page = self.core.borrow_mut().page(from, to, self.order, PAGE_ENTRIES)?;
+        self.page = page.entries.into();
+        match (page.resume_after, self.order) {
+            (None, _) => self.done = true,
+            (Some(last), Order::Ascending) => self.from = Bound::Excluded(last.into_vec()),
+            (Some(last), Order::Descending) => self.to = Bound::Excluded(last.into_vec()),
+        }
+        Ok(())
+    }
+}
+
+impl<K: 'static, V: Clone + 'static> Iterator for KeyValueIterator<K, V> {
+    type Item = Result<(K, V), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.page.is_empty() && !self.done {
+            if let Err(error) = self.fetch() {
+                self.done = true;
+                return Some(Err(error));
+            }
+        }
+        let (key, value, _) = self.page.pop_front()?;
+        let key = self.core.borrow().key_from(&key);
+        Some(key.map(|key| (key, value)))
+    }
+}

@@ -1,0 +1,412 @@
+//! One sub-topology on one partition: its queues, nodes, stores and stream time.
+//!
+//! ```text
+//!   enqueue --> PartitionQueue (one per source partition)
+//!                    | the smallest head timestamp is next
+//!                    v
+//!   process --> SourcePort --> nodes --> Collector (sends)
+//!                                |
+//!                              stores (overlay)
+//!   prepare_commit:  nodes forward what they hold back, stores log and stage   --> CommitPlan
+//!   complete_commit: the storage takes the staged writes and the new positions
+//! ```
+//!
+//! A task does no I/O of its own: records come in by [`Task::enqueue`], leave through the
+//! [`Collector`], and the time is an argument. After an error the task must be dropped together with
+//! the transaction and built anew from its storage (INV-5); nothing else undoes what it did.
+
+mod commit;
+mod metadata;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::errors::{Handlers, TaskError, TaskErrorKind};
+use crate::processor::{
+    Collector, Current, Lifecycle, PunctuationQueue, PunctuationType, TaskContext, TaskShared,
+};
+use crate::record::{Offset, RawRecord, StreamTime, TaskId, Timestamp, TopicPartition};
+use crate::store::{ErasedStore, InputPosition, SharedStorage, StoreIndex, StoreSpec, TaskStorage};
+use crate::topology::{Assembly, StoreEnv, Topology, TopologyError};
+
+pub use commit::CommitPlan;
+pub use metadata::{decode_commit_metadata, encode_commit_metadata};
+use queue::PartitionQueue;
+
+/// How long to wait for an empty partition before records of the others are processed out of order
+/// (`max.task.idle.ms`, KIP-353 and KIP-695).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskIdle {
+    /// Never wait (-1).
+    Never,
+    /// Wait for data that is on the broker, and then this long for new data (0 or more).
+    CaughtUpAnd(Duration),
+}
+
+/// What a task needs to know besides its topology.
+#[derive(Debug, Clone)]
+pub struct TaskConfig {
+    /// Which task.
+    pub task_id: TaskId,
+    /// The application's id: prefix of internal topics.
+    pub application_id: String,
+    /// Who decides on bad records.
+    pub handlers: Handlers,
+    /// How long to wait for an empty partition.
+    pub task_idle: TaskIdle,
+    /// Bytes that each store may hold between commits as a read cache.
+    pub store_cache_bytes_max: usize,
+}
+
+/// A task that runs. Generic over whoever holds the source records' bytes.
+pub struct Task<R> {
+    config: TaskConfig,
+    shared: TaskShared,
+    queues: Vec<PartitionQueue<R>>,
+    /// In topological order, with their number in the topology.
+    nodes: Vec<(usize, Rc<RefCell<dyn Lifecycle>>)>,
+    stores: Vec<Rc<dyn ErasedStore>>,
+    storage: SharedStorage,
+    node_names: Vec<String>,
+    /// Something happened since the last commit that a commit has to make permanent.
+    commit_needed: bool,
+    /// Wall-clock time when all data that is on the broker had been taken, but a queue was empty.
+    idle_since: Option<Timestamp>,
+    processed: u64,
+}
+
+impl<R> fmt::Debug for Task<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("id", &self.config.task_id).finish_non_exhaustive()
+    }
+}
+
+impl<R: RawRecord> Task<R> {
+    /// Instantiates the nodes and stores of a task and initialises its processors.
+    ///
+    /// # Errors
+    /// If a sink's topic does not exist or a processor's `init` fails.
+    pub fn new(
+        topology: &Topology,
+        config: TaskConfig,
+        storage: Rc<RefCell<dyn TaskStorage>>,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<Self, TopologyError> {
+        let sub_topology = topology.sub_topology(config.task_id.sub_topology)?;
+        let now = Rc::new(Cell::new(wall_clock));
+        let mut by_definition = BTreeMap::new();
+        let mut stores = Vec::new();
+        for (index, definition) in (0..).zip(&sub_topology.store_indices) {
+            let store = (topology.stores()[*definition].factory)(StoreEnv {
+                index: StoreIndex(index),
+                application_id: config.application_id.clone(),
+                storage: Rc::clone(&storage),
+                now: Rc::clone(&now),
+            });
+            by_definition.insert(*definition, Rc::clone(&store));
+            stores.push(store);
+        }
+        let connected = |node: &crate::topology::Node| {
+            node.stores.iter().filter_map(|def| by_definition.get(def).cloned()).collect()
+        };
+        let shared = TaskShared {
+            task_id: config.task_id,
+            application_id: config.application_id.clone(),
+            handlers: config.handlers.clone(),
+            stream_time: StreamTime::UNKNOWN,
+            now,
+            punctuations: PunctuationQueue::default(),
+            commit_requested: false,
+            dropped: 0,
+            connected: topology.nodes().iter().map(connected).collect(),
+        };
+        let mut assembly = Assembly::new(topology, &config.application_id, collector);
+        assembly.build(&sub_topology.nodes)?;
+        let Assembly { nodes, ports, .. } = assembly;
+        let partition = config.task_id.partition;
+        let queues = ports
+            .into_iter()
+            .map(|(topic, port)| PartitionQueue::new(TopicPartition::new(topic, partition), port))
+            .collect();
+        let mut task = Self {
+            shared,
+            queues,
+            nodes,
+            stores,
+            storage,
+            node_names: topology.nodes().iter().map(|node| node.name.clone()).collect(),
+            commit_needed: false,
+            idle_since: None,
+            processed: 0,
+            config,
+        };
+        task.init(collector, wall_clock).map_err(|error| TopologyError::Init(Box::new(error)))?;
+        Ok(task)
+    }
+
+    fn init(
+        &mut self,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<(), TaskError> {
+        let Self { shared, nodes, .. } = self;
+        let mut task = TaskContext { shared, collector, current: None, wall_clock };
+        for (_, node) in nodes {
+            node.borrow_mut().init(&mut task).map_err(|halt| *halt.0)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the task's id.
+    #[must_use]
+    pub fn id(&self) -> TaskId {
+        self.config.task_id
+    }
+
+    /// Returns the source partitions, in the order of the queue numbers.
+    pub fn inputs(&self) -> impl Iterator<Item = &TopicPartition> {
+        self.queues.iter().map(|queue| &queue.source)
+    }
+
+    /// Returns the specs of the stores, in the order of their [`StoreIndex`].
+    pub fn stores(&self) -> impl Iterator<Item = &StoreSpec> {
+        self.stores.iter().map(|store| store.spec())
+    }
+
+    /// Sets where a source partition starts: the committed position, or where the reset policy
+    /// says. To be called for each queue before the first record.
+    pub fn resume(&mut self, queue: usize, position: InputPosition) {
+        let resumed = &mut self.queues[queue];
+        resumed.position = Some(position.offset);
+        resumed.partition_time = position.partition_time;
+        if let Some(time) = position.partition_time.get() {
+            self.shared.stream_time.advance(time);
+        }
+    }
+
+    /// Adds a record to a queue. Records of a queue come in the order of their offsets.
+    ///
+    /// # Panics
+    /// If the record's offset is below the queue's position (INV-8).
+    pub fn enqueue(&mut self, queue: usize, record: R) {
+        self.queues[queue].push(record);
+    }
+
+    /// Notes that the log of a source partition ends at `end` (the next offset to be written):
+    /// there is nothing to wait for, and control records before it are passed (KAFKA-6607).
+    pub fn end_of_partition(&mut self, queue: usize, end: Offset) {
+        self.commit_needed |= self.queues[queue].reach_end(end);
+    }
+
+    /// Returns how many records a queue holds, and their bytes.
+    #[must_use]
+    pub fn buffered(&self, queue: usize) -> (usize, usize) {
+        self.queues[queue].buffered()
+    }
+
+    /// Processes the next record, if there is one that may be processed now; returns whether it
+    /// did.
+    ///
+    /// # Errors
+    /// If no handler absorbed a failure; the transaction and the task are lost.
+    pub fn process(
+        &mut self,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<bool, TaskError> {
+        self.load_heads(collector, wall_clock)?;
+        let Some(chosen) = self.choose(wall_clock) else { return Ok(false) };
+        let queue = &mut self.queues[chosen];
+        let timestamp = queue.take_time();
+        self.shared.stream_time.advance(timestamp);
+        self.shared.now.set(timestamp);
+        let PartitionQueue { source, records, port, .. } = queue;
+        let raw = records.front().expect("a chosen queue has a head");
+        let current = Some(Current { topic: &source.topic, partition: source.partition, raw });
+        let mut task = TaskContext { shared: &mut self.shared, collector, current, wall_clock };
+        match catch_unwind(AssertUnwindSafe(|| port.dispatch(&mut task))) {
+            Ok(done) => done.map_err(|halt| *halt.0)?,
+            Err(panic) => {
+                let context = task.error_context(port.node());
+                let cause = panic_text(&*panic);
+                return Err(TaskError::new(TaskErrorKind::Panic, &context, cause));
+            }
+        }
+        queue.pop();
+        self.processed += 1;
+        self.commit_needed = true;
+        Ok(true)
+    }
+
+    /// Reads the head of each queue; drops heads that the handler says to drop.
+    fn load_heads(
+        &mut self,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<(), TaskError> {
+        for queue in &mut self.queues {
+            while let Some(failure) = queue.load() {
+                let PartitionQueue { source, records, port, .. } = queue;
+                let raw = records.front().expect("a head failed to load");
+                let current =
+                    Some(Current { topic: &source.topic, partition: source.partition, raw });
+                let shared = &mut self.shared;
+                let mut task =
+                    TaskContext { shared, collector: &mut *collector, current, wall_clock };
+                let context = task.error_context(port.node());
+                let handler = &task.shared.handlers.deserialization;
+                let response = handler.handle(&context, &*failure);
+                let kind = TaskErrorKind::Deserialization;
+                task.respond(response, kind, port.node(), failure).map_err(|halt| *halt.0)?;
+                queue.pop();
+                self.commit_needed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Chooses the queue whose head has the smallest timestamp, if it is time to choose.
+    fn choose(&mut self, wall_clock: Timestamp) -> Option<usize> {
+        let mut chosen: Option<(Timestamp, usize)> = None;
+        let mut empty = false;
+        let mut behind = false;
+        for (index, queue) in self.queues.iter().enumerate() {
+            match queue.head_timestamp() {
+                Some(timestamp) if chosen.is_none_or(|(least, _)| timestamp < least) => {
+                    chosen = Some((timestamp, index));
+                }
+                Some(_) => {}
+                None => {
+                    empty = true;
+                    behind |= !queue.caught_up;
+                }
+            }
+        }
+        let (_, index) = chosen?;
+        match self.config.task_idle {
+            TaskIdle::CaughtUpAnd(idle) if empty => {
+                if behind {
+                    return None;
+                }
+                let since = *self.idle_since.get_or_insert(wall_clock);
+                let waited = u128::try_from(wall_clock.0.saturating_sub(since.0)).unwrap_or(0);
+                (waited >= idle.as_millis()).then_some(index)
+            }
+            TaskIdle::CaughtUpAnd(_) | TaskIdle::Never => {
+                self.idle_since = None;
+                Some(index)
+            }
+        }
+    }
+
+    /// Runs the punctuations that are due; returns how many.
+    ///
+    /// # Errors
+    /// As [`Task::process`].
+    pub fn punctuate(
+        &mut self,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<usize, TaskError> {
+        let mut fired = 0;
+        if let Some(stream_time) = self.shared.stream_time.get() {
+            fired +=
+                self.run_due(PunctuationType::StreamTime, stream_time, collector, wall_clock)?;
+        }
+        fired += self.run_due(PunctuationType::WallClockTime, wall_clock, collector, wall_clock)?;
+        self.commit_needed |= fired > 0;
+        Ok(fired)
+    }
+
+    fn run_due(
+        &mut self,
+        kind: PunctuationType,
+        now: Timestamp,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<usize, TaskError> {
+        let mut fired = 0;
+        while let Some((index, due)) = self.shared.punctuations.take_due(kind, now) {
+            self.shared.now.set(now);
+            let node = self.nodes.iter().find(|(number, _)| *number == index);
+            let (_, node) = node.expect("only nodes of this task schedule its punctuations");
+            let shared = &mut self.shared;
+            let mut task =
+                TaskContext { shared, collector: &mut *collector, current: None, wall_clock };
+            let mut node = node.borrow_mut();
+            match catch_unwind(AssertUnwindSafe(|| node.punctuate(&mut task, due))) {
+                Ok(done) => done.map_err(|halt| *halt.0)?,
+                Err(panic) => {
+                    let context = task.error_context(&self.node_names[index]);
+                    let cause = panic_text(&*panic);
+                    return Err(TaskError::new(TaskErrorKind::Panic, &context, cause));
+                }
+            }
+            fired += 1;
+        }
+        Ok(fired)
+    }
+
+    /// Returns when the next wall-clock punctuation is due.
+    #[must_use]
+    pub fn next_punctuation(&self) -> Option<Timestamp> {
+        self.shared.punctuations.next_wall_clock()
+    }
+
+    /// Returns whether something is to be committed.
+    #[must_use]
+    pub fn commit_needed(&self) -> bool {
+        self.commit_needed
+    }
+
+    /// Returns whether a processor asked for a commit.
+    #[must_use]
+    pub fn commit_requested(&self) -> bool {
+        self.shared.commit_requested
+    }
+
+    /// Returns the bytes (estimated) that the stores hold in memory, and those of them that only a
+    /// commit frees (INV-11).
+    #[must_use]
+    pub fn store_bytes(&self) -> (usize, usize) {
+        self.stores
+            .iter()
+            .map(|store| store.held_bytes())
+            .fold((0, 0), |(held, dirty), (h, d)| (held + h, dirty + d))
+    }
+
+    /// Returns how many records were processed and how many were dropped by handlers or by an
+    /// operator's own rules.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.processed, self.shared.dropped)
+    }
+
+    /// Returns the task's stream time.
+    #[must_use]
+    pub fn stream_time(&self) -> StreamTime {
+        self.shared.stream_time
+    }
+
+    /// Closes the processors. Errors and panics are of no more interest.
+    pub fn close(mut self) {
+        for (_, node) in self.nodes.drain(..) {
+            let _ = catch_unwind(AssertUnwindSafe(|| node.borrow_mut().close()));
+        }
+    }
+}
+
+/// Returns what a panic said.
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("panicked: {}", text.as_deref().unwrap_or("(no text)"))
+}

@@ -1,0 +1,102 @@
+//! How a source reads and a sink writes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::StreamPartitioner;
+use crate::serdes::{Serde, SharedSerde};
+
+/// Where a source starts where no offset was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AutoOffsetReset {
+    /// At the first record there is.
+    Earliest,
+    /// At the end: only records from now on.
+    Latest,
+}
+
+/// How a source reads: serdes, name and offset reset.
+pub struct Consumed<K, V> {
+    pub(crate) key_serde: SharedSerde<K>,
+    pub(crate) value_serde: SharedSerde<V>,
+    pub(crate) name: Option<String>,
+    pub(crate) auto_offset_reset: Option<AutoOffsetReset>,
+}
+
+impl<K, V> Consumed<K, V> {
+    /// Reads with these serdes.
+    pub fn with(key_serde: impl Serde<K>, value_serde: impl Serde<V>) -> Self {
+        Self {
+            key_serde: Arc::new(key_serde),
+            value_serde: Arc::new(value_serde),
+            name: None,
+            auto_offset_reset: None,
+        }
+    }
+
+    /// Names the source node.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Overrides `auto.offset.reset` for this source's topics.
+    #[must_use]
+    pub fn with_offset_reset_policy(mut self, policy: AutoOffsetReset) -> Self {
+        self.auto_offset_reset = Some(policy);
+        self
+    }
+}
+
+impl<K, V> fmt::Debug for Consumed<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumed")
+            .field("name", &self.name)
+            .field("auto_offset_reset", &self.auto_offset_reset)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a sink writes: serdes, name and partitioner.
+pub struct Produced<K, V> {
+    pub(crate) key_serde: SharedSerde<K>,
+    pub(crate) value_serde: SharedSerde<V>,
+    pub(crate) name: Option<String>,
+    pub(crate) partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
+}
+
+impl<K, V> Produced<K, V> {
+    /// Writes with these serdes.
+    pub fn with(key_serde: impl Serde<K>, value_serde: impl Serde<V>) -> Self {
+        Self {
+            key_serde: Arc::new(key_serde),
+            value_serde: Arc::new(value_serde),
+            name: None,
+            partitioner: None,
+        }
+    }
+
+    /// Names the sink node.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Chooses partitions by something else than the key's bytes.
+    #[must_use]
+    pub fn with_stream_partitioner(
+        mut self,
+        partitioner: impl StreamPartitioner<K, V> + 'static,
+    ) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
+        self
+    }
+}
+
+impl<K, V> fmt::Debug for Produced<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Produced").field("name", &self.name).finish_non_exhaustive()
+    }
+}

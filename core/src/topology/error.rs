@@ -1,0 +1,81 @@
+//! What can be wrong with a topology. Every message names the nodes involved.
+
+/// A topology that can't be built or instantiated.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TopologyError {
+    /// Two nodes or two stores have the same name.
+    #[error("the name {0} is already taken by another node or store")]
+    DuplicateName(String),
+    /// A name that Kafka would not take as (part of) a topic name.
+    #[error(
+        "'{0}' is no legal name: use 1 to 249 of the characters a-z, A-Z, 0-9, '.', '_' and '-', \
+         but not '.' or '..'"
+    )]
+    IllegalName(String),
+    /// A parent that was not added before.
+    #[error("node {node} names a parent {parent} that was not added before it")]
+    UnknownParent {
+        /// The node being added.
+        node: String,
+        /// The name that is unknown.
+        parent: String,
+    },
+    /// A sink as a parent.
+    #[error("node {node} names the sink {parent} as parent, but sinks have no children")]
+    SinkAsParent {
+        /// The node being added.
+        node: String,
+        /// The sink.
+        parent: String,
+    },
+    /// A node without parents that is not a source, or a source without topics.
+    #[error("node {0} has nothing to read from")]
+    NoInput(String),
+    /// A store that was not added.
+    #[error("node {node} names a store {store} that was not added")]
+    UnknownStore {
+        /// The node.
+        node: String,
+        /// The store.
+        store: String,
+    },
+    /// A topic that two sources read.
+    #[error("topic {topic} is already read by source {source_node}")]
+    TopicTwice {
+        /// The topic.
+        topic: String,
+        /// The source that has it.
+        source_node: String,
+    },
+    /// The types of an edge do not fit.
+    #[error("{child} takes {takes}, but its parent {parent} forwards {forwards}")]
+    TypeMismatch {
+        /// The parent.
+        parent: String,
+        /// What it forwards.
+        forwards: &'static str,
+        /// The child.
+        child: String,
+        /// What it takes.
+        takes: &'static str,
+    },
+    /// Nothing to run.
+    #[error("the topology has no source")]
+    Empty,
+    /// A sink's topic could not be resolved while a task was built.
+    #[error("node {node}: {cause}")]
+    Topic {
+        /// The sink.
+        node: String,
+        /// What the collector says.
+        #[source]
+        cause: crate::BoxError,
+    },
+    /// A processor's `init` failed.
+    #[error("{0}")]
+    Init(#[source] Box<crate::errors::TaskError>),
+    /// A sub-topology number that the topology does not have.
+    #[error("the topology has no sub-topology {0}")]
+    UnknownSubTopology(crate::record::SubTopologyId),
+}

@@ -1,0 +1,37 @@
+//! How processors are connected: the immutable, validated graph of an application.
+//!
+//! ```text
+//!   source --> processor --> processor --> sink
+//!                  |  \__ store
+//!                  +----> sink
+//! ```
+//!
+//! Nodes are added parents first, so the order of addition is a topological order. Nodes that are
+//! connected by edges or by a shared store form a *sub-topology*; the worker runs one task for each
+//! sub-topology and partition. Types are checked when a node is added and erased until a task is
+//! instantiated ([`Topology::instantiate`]), once per task and never per record.
+
+mod assembly;
+mod builder;
+mod consumed;
+mod error;
+mod node;
+mod partitioner;
+mod sink;
+mod source;
+mod store_builder;
+mod sub_topology;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use assembly::{Assembly, Factory};
+pub use builder::Topology;
+pub use consumed::{AutoOffsetReset, Consumed, Produced};
+pub use error::TopologyError;
+pub(crate) use node::{Node, NodeKind, TypeInfo};
+pub use node::{RepartitionSpec, TopicName};
+pub use partitioner::{StreamPartitioner, murmur2, partition_for_key};
+pub(crate) use source::SourcePort;
+pub use store_builder::{StoreBuilder, key_value_store, timestamped_key_value_store};
+pub(crate) use store_builder::{StoreDef, StoreEnv};
+pub use sub_topology::SubTopology;

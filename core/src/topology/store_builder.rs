@@ -1,0 +1,117 @@
+//! Declaring stores for the processor API.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::record::Timestamp;
+use crate::serdes::{Serde, SharedSerde};
+use crate::store::{
+    ErasedStore, SharedStorage, SharedStore, StoreCore, StoreIndex, StoreKind, StoreParts,
+    StoreSpec,
+};
+
+/// What instantiating a store takes.
+pub(crate) struct StoreEnv {
+    pub(crate) index: StoreIndex,
+    pub(crate) application_id: String,
+    pub(crate) storage: SharedStorage,
+    pub(crate) now: Rc<Cell<Timestamp>>,
+}
+
+type StoreFactory = Arc<dyn Fn(StoreEnv) -> Rc<dyn ErasedStore> + Send + Sync>;
+
+/// A store of the topology, before it is instantiated.
+#[derive(Clone)]
+pub(crate) struct StoreDef {
+    pub(crate) spec: StoreSpec,
+    pub(crate) factory: StoreFactory,
+}
+
+/// Declares a store. Made by [`key_value_store`] or [`timestamped_key_value_store`].
+pub struct StoreBuilder<K, V> {
+    spec: StoreSpec,
+    key_serde: SharedSerde<K>,
+    value_serde: SharedSerde<V>,
+}
+
+impl<K, V> fmt::Debug for StoreBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreBuilder").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+/// Declares a store of plain values (`Stores.persistentKeyValueStore`).
+pub fn key_value_store<K, V>(
+    name: impl Into<String>,
+    key_serde: impl Serde<K>,
+    value_serde: impl Serde<V>,
+) -> StoreBuilder<K, V> {
+    StoreBuilder::from_parts(
+        StoreSpec::new(name, StoreKind::KeyValue),
+        Arc::new(key_serde),
+        Arc::new(value_serde),
+    )
+}
+
+/// Declares a store that keeps a timestamp beside each value
+/// (`Stores.persistentTimestampedKeyValueStore`).
+pub fn timestamped_key_value_store<K, V>(
+    name: impl Into<String>,
+    key_serde: impl Serde<K>,
+    value_serde: impl Serde<V>,
+) -> StoreBuilder<K, V> {
+    StoreBuilder::from_parts(
+        StoreSpec::new(name, StoreKind::TimestampedKeyValue),
+        Arc::new(key_serde),
+        Arc::new(value_serde),
+    )
+}
+
+impl<K, V> StoreBuilder<K, V> {
+    pub(crate) fn from_parts(
+        spec: StoreSpec,
+        key_serde: SharedSerde<K>,
+        value_serde: SharedSerde<V>,
+    ) -> Self {
+        Self { spec, key_serde, value_serde }
+    }
+
+    /// Adds settings of the changelog topic, e.g. `min.compaction.lag.ms`. Logging is on by
+    /// default.
+    #[must_use]
+    pub fn with_logging_enabled(mut self, topic_config: BTreeMap<String, String>) -> Self {
+        self.spec.logging = true;
+        self.spec.changelog_config = topic_config;
+        self
+    }
+
+    /// Keeps no changelog: the contents are lost when the task moves or the disk is gone.
+    #[must_use]
+    pub fn with_logging_disabled(mut self) -> Self {
+        self.spec.logging = false;
+        self
+    }
+}
+
+impl<K: 'static, V: Clone + 'static> StoreBuilder<K, V> {
+    pub(crate) fn build(self) -> StoreDef {
+        let Self { spec, key_serde, value_serde } = self;
+        let factory_spec = spec.clone();
+        let factory = move |env: StoreEnv| -> Rc<dyn ErasedStore> {
+            let core = StoreCore::new(StoreParts {
+                spec: factory_spec.clone(),
+                index: env.index,
+                application_id: env.application_id,
+                key_serde: Arc::clone(&key_serde),
+                value_serde: Arc::clone(&value_serde),
+                storage: env.storage,
+                now: env.now,
+            });
+            Rc::new(SharedStore { spec: factory_spec.clone(), core: Rc::new(RefCell::new(core)) })
+        };
+        StoreDef { spec, factory: Arc::new(factory) }
+    }
+}
