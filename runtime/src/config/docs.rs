@@ -27,7 +27,8 @@ The names are those of Kafka Streams where it has the option.
 | environment | `TIDEMILL_`, upper case, `_` for `.` | `TIDEMILL_COMMIT_INTERVAL_MS=200` |
 | environment, a name with `_` | `__` for `_` | `TIDEMILL_KAFKA_LOG__LEVEL=7` |
 
-All variables that begin with `TIDEMILL_` belong to the configuration: an unknown one is an error.
+All variables that begin with `TIDEMILL_` belong to the configuration, and an unknown one is an
+error; those with `TIDEMILL_TEST_` are for the project's own tests.
 In TOML `_` is taken for `.` too (`commit_interval_ms`). A list of texts stands for one text with
 commas (`bootstrap.servers = [\"a:9092\", \"b:9092\"]`). Times are whole milliseconds; sizes are bytes,
 or a text such as `\"64 MiB\"`.

@@ -11,7 +11,7 @@ use super::librdkafka::{self, Clients, Known};
 use super::secret::Secret;
 
 /// Options for librdkafka, by prefix. The more specific prefix wins.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct ClientOptions {
     /// Full name with prefix to value. A name without one of the prefixes is kept too, so that
     /// `validate` can report it.

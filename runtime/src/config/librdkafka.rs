@@ -52,9 +52,10 @@ impl Known {
         self.alias_of.unwrap_or(self.name)
     }
 
-    /// Whether a value of the right form may be shown. Free text may be anything.
-    pub(super) fn is_printable(&self) -> bool {
-        self.form != Text && !is_sensitive(self.name)
+    /// Whether the value may be shown. Free text may be anything, and so may a value that is
+    /// wrong here.
+    pub(super) fn is_harmless(&self, value: &str) -> bool {
+        self.form != Text && !is_sensitive(self.name) && self.refuses(value).is_none()
     }
 
     /// What the value must be, where it is not that.
@@ -192,7 +193,6 @@ pub(super) static KNOWN: &[Known] = &[
     known("socket.receive.buffer.bytes", All, Number(0, 100_000_000)),
     known("socket.send.buffer.bytes", All, Number(0, 100_000_000)),
     known("socket.timeout.ms", All, Number(10, 300_000)),
-    known("ssl.ca.certificate.stores", All, Text),
     known("ssl.ca.location", All, Text),
     known("ssl.ca.pem", All, Text),
     known("ssl.certificate.location", All, Text),

@@ -17,6 +17,7 @@
 //! assert!(config.validate().is_ok());
 //! ```
 
+mod client_rules;
 mod debug;
 mod docs;
 mod error;

@@ -23,6 +23,8 @@ use super::{Config, OPTIONS};
 
 /// What every environment variable of the configuration begins with.
 const ENV_PREFIX: &str = "TIDEMILL_";
+/// Variables that begin so are for the project's own tests.
+const ENV_TEST_PREFIX: &str = "TIDEMILL_TEST_";
 /// The prefix of internal topics' settings.
 const TOPIC_PREFIX: &str = "topic.";
 /// No configuration is longer; a file that is has been named by mistake.
@@ -108,7 +110,10 @@ impl Config {
         // Sorted, so that the report does not depend on the order of the environment.
         let mut ours = BTreeMap::new();
         for (name, value) in variables {
-            if let Some(rest) = name.as_ref().strip_prefix(ENV_PREFIX) {
+            let name = name.as_ref();
+            if let Some(rest) = name.strip_prefix(ENV_PREFIX)
+                && !name.starts_with(ENV_TEST_PREFIX)
+            {
                 ours.insert(rest.to_owned(), value.as_ref().to_owned());
             }
         }

@@ -3,14 +3,13 @@
 //! Numbers without a source in a comment are starting values: chosen by reasoning, not measured.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
+use super::Config;
 use super::kafka::Client;
 use super::limits;
 use super::secret::Secret;
 use super::value::{AutoOffsetReset, ByteSize};
-use super::{Config, librdkafka};
 
 /// Who a worker is, over restarts: names its place in the group and its transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -74,18 +73,6 @@ impl ClientProperties {
 
     fn set_ms(&mut self, name: &'static str, value: Duration) {
         self.set(name, value.as_millis());
-    }
-}
-
-impl fmt::Debug for ClientProperties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut map = f.debug_map();
-        for (name, value) in &self.0 {
-            // What the user may pass on is shown by the rules for that; the rest is ours.
-            let hidden = librdkafka::find(name).is_some_and(|known| !known.is_printable());
-            map.entry(name, &if hidden { "***" } else { value.expose() });
-        }
-        map.finish()
     }
 }
 
