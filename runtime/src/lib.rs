@@ -1,3 +1,4 @@
 //! Exactly-once stream processing on Kafka.
 
+pub mod client;
 pub mod config;

@@ -1,0 +1,57 @@
+//! The client seam: everything that is said to Kafka is said through these types.
+//!
+//! # Contracts
+//! - Nothing here runs user code or changes state behind its owner's back: group events, records
+//!   and delivery reports come out of calls, on the caller's thread. Only the [`Waker`] is touched
+//!   from other threads.
+//! - Every call that may wait takes a timeout and keeps it (one exception:
+//!   [`Producer::send_offsets`]), so a watchdog above bounds the rest.
+//! - Every error is a [`ClientError`] whose [`Severity`] is the whole reaction.
+//! - Null and empty are different things, in keys, values and header values.
+//! - Offsets are the caller's: nothing here is ever committed, stored or reset by itself (INV-8).
+//!   Start offsets are explicit, ends are told by [`Fetched::EndOfPartition`].
+//! - What belongs to a client (a [`PartitionReader`], a [`Message`]) keeps it alive.
+//!
+//! # What each call becomes
+//!
+//! | ours | librdkafka | protocol |
+//! |---|---|---|
+//! | `Consumer::subscribe` | `rd_kafka_subscribe` | FindCoordinator, JoinGroup, SyncGroup, Heartbeat |
+//! | `Consumer::poll_event` | `rd_kafka_queue_poll` on the group queue | (answers of the above) |
+//! | `Consumer::assign`, `unassign` | `rd_kafka_assign` | Fetch; JoinGroup again after a revocation |
+//! | `Consumer::assign_more`, `unassign_some` | `rd_kafka_incremental_(un)assign` | Fetch |
+//! | `PartitionReader::read` | `rd_kafka_consume_batch_queue` | (answers of Fetch) |
+//! | `Consumer::committed` | `rd_kafka_committed` | OffsetFetch, require-stable when read_committed |
+//! | `Consumer::commit_sync` | `rd_kafka_commit_queue` | OffsetCommit |
+//! | `Consumer::group_metadata` | `rd_kafka_consumer_group_metadata` | none |
+//! | `Consumer::close` | `rd_kafka_consumer_close_queue` | LeaveGroup, unless a static member |
+//! | `leave_group` | none: a socket of our own | FindCoordinator, LeaveGroup |
+//! | `Producer::send` | `rd_kafka_produceva` | AddPartitionsToTxn, Produce |
+//! | `Producer::flush` | `rd_kafka_flush` | Produce |
+//! | `Producer::init_transactions` | `rd_kafka_init_transactions` | FindCoordinator, InitProducerId |
+//! | `Producer::begin_transaction` | `rd_kafka_begin_transaction` | none |
+//! | `Producer::send_offsets` | `rd_kafka_send_offsets_to_transaction` | AddOffsetsToTxn, TxnOffsetCommit |
+//! | `Producer::commit_transaction` | `rd_kafka_commit_transaction` | Produce, EndTxn |
+//! | `Producer::abort_transaction` | `rd_kafka_abort_transaction` | EndTxn |
+//! | `Admin::topics` | `rd_kafka_DescribeTopics` | Metadata |
+//! | `Admin::create_topics`, `delete_topics` | `rd_kafka_CreateTopics`, `.._DeleteTopics` | the same |
+//! | `Admin::topic_configs` | `rd_kafka_DescribeConfigs` | DescribeConfigs |
+//! | `Admin::list_offsets` | `rd_kafka_ListOffsets` | ListOffsets with the given isolation |
+//! | `Admin::delete_records` | `rd_kafka_DeleteRecords` | DeleteRecords |
+
+mod error;
+mod kafka;
+mod types;
+mod waker;
+
+pub use error::{ClientError, Severity};
+pub use kafka::{
+    Admin, Consumer, Fetched, GroupMetadata, LeaveError, Message, PartitionReader, Producer,
+    leave_group,
+};
+pub use types::{
+    AckedPosition, ClientConfig, Committed, DeliveryError, GroupEvent, Isolation, NewTopic,
+    OffsetCommit, OffsetSpec, Outgoing, PositionSlot, SendError, TopicConfig, TopicCreation,
+    TopicDescription, TopicHandle,
+};
+pub use waker::Waker;
