@@ -16,6 +16,10 @@ pub(super) fn client_option(name: &str, value: &str, exactly_once: bool) -> Opti
     };
     let violation =
         |problem: String, remedy: &str| Some(Violation::new(shown_key(name), problem, remedy));
+    if !exactly_once && rest == "isolation.level" && scope == Scope::RestoreConsumer {
+        let problem = "Tidemill sets it: aborted records never become state";
+        return violation(problem.to_owned(), "remove it");
+    }
     match judge(rest, exactly_once) {
         Verdict::Owned(why, instead) => violation(format!("Tidemill sets it: {why}"), instead),
         Verdict::Dangerous(what) => {
@@ -53,8 +57,37 @@ fn harmless_in_shell(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '/' | '@' | '-' | ':')
 }
 
-/// Times of the producer that librdkafka checks against each other when it is made.
-pub(super) fn client_timeouts(config: &Config, found: &mut Found) {
+/// Options that librdkafka checks against each other when a client is made, the first failure only.
+pub(super) fn client_relations(config: &Config, found: &mut Found) {
+    producer_times(config, found);
+    let mut seen = Vec::new();
+    for client in Client::ALL {
+        let options = config.client_options.of(client);
+        let number = |name| options.get(name).and_then(|v| v.expose().parse::<u64>().ok());
+        // What is not set librdkafka adjusts itself; only the back-off has a default of ours.
+        let mut at_least = |name, unset: u64, wanted: u64, than: &'static str| {
+            if number(name).unwrap_or(unset) < wanted {
+                seen.push((name, wanted, than));
+            }
+        };
+        let backoff = number("reconnect.backoff.ms").unwrap_or(50);
+        at_least("reconnect.backoff.max.ms", 1_000, backoff, "reconnect.backoff.ms");
+        let message = number("message.max.bytes").unwrap_or(1_000_000);
+        at_least("fetch.max.bytes", u64::MAX, message, "message.max.bytes");
+        if let Some(fetch) = number("fetch.max.bytes") {
+            let frame = fetch.saturating_add(512);
+            at_least("receive.message.max.bytes", u64::MAX, frame, "fetch.max.bytes and 512");
+        }
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    for (name, wanted, than) in seen {
+        let problem = format!("it is less than {than}");
+        found.push(Violation::new(name, problem, format!("choose at least {wanted}")));
+    }
+}
+
+fn producer_times(config: &Config, found: &mut Found) {
     let options = config.client_options.of(Client::Producer);
     let number = |name| options.get(name).and_then(|v| v.expose().parse::<f64>().ok());
     let limit = config.transaction_timeout.as_secs_f64() * 1_000.0;
@@ -70,20 +103,6 @@ pub(super) fn client_timeouts(config: &Config, found: &mut Found) {
         let remedy = "shorten it; 5 to 100 is usual";
         let problem = "it is not shorter than transaction.timeout.ms";
         found.push(Violation::new("linger.ms", problem, remedy));
-    }
-    for client in Client::ALL {
-        let options = config.client_options.of(client);
-        let number = |name, default: u64| {
-            options.get(name).and_then(|v| v.expose().parse().ok()).unwrap_or(default)
-        };
-        let (first, last) =
-            (number("reconnect.backoff.ms", 50), number("reconnect.backoff.max.ms", 1_000));
-        if first > last {
-            let problem = format!("it is shorter than reconnect.backoff.ms ({})", client.name());
-            let remedy = format!("choose at least {first}");
-            found.push(Violation::new("reconnect.backoff.max.ms", problem, remedy));
-            break;
-        }
     }
 }
 
@@ -103,6 +122,9 @@ pub(super) fn security(config: &Config, found: &mut Found) {
         if let Some(option) = unused("sasl.").filter(|_| !sasl) {
             seen.push((option, "SASL", "sasl_ssl"));
         }
+        if sasl && get("sasl.mechanisms").is_none() {
+            seen.push(("sasl.mechanism", "", ""));
+        }
         let plain = get("sasl.mechanisms").is_some_and(|mechanism| mechanism.trim() == "plain");
         if protocol == "sasl_plaintext" && plain && !config.allow_sasl_plain_without_tls {
             seen.push(("sasl.mechanism", "PLAIN", ""));
@@ -111,21 +133,49 @@ pub(super) fn security(config: &Config, found: &mut Found) {
     seen.sort_unstable();
     seen.dedup();
     for (option, kind, protocols) in seen {
-        found.push(if protocols.is_empty() {
-            Violation::new(
+        found.push(match kind {
+            "" => Violation::new(
+                option,
+                "security.protocol uses SASL, and no mechanism is chosen",
+                "set kafka.sasl.mechanism, e.g. to SCRAM-SHA-512",
+            ),
+            "PLAIN" => Violation::new(
                 option,
                 "PLAIN without TLS sends the password readable over the network",
                 format!(
                     "set kafka.security.protocol to sasl_ssl, or {} to true",
                     key::allow_sasl_plain_without_tls
                 ),
-            )
-        } else {
-            Violation::new(
+            ),
+            _ => Violation::new(
                 option,
                 format!("it is set, and security.protocol does not use {kind}"),
                 format!("set kafka.security.protocol to {protocols}, or remove it"),
-            )
+            ),
         });
+    }
+}
+
+/// Files that the clients will read: librdkafka names none of them in its errors.
+pub(super) fn files(config: &Config, found: &mut Found) {
+    const FILES: [&str; 5] = [
+        "ssl.ca.location",
+        "ssl.certificate.location",
+        "ssl.crl.location",
+        "ssl.key.location",
+        "ssl.keystore.location",
+    ];
+    for (name, value) in config.client_options.iter() {
+        let Some((_, rest)) = Scope::split(name).filter(|(_, rest)| FILES.contains(rest)) else {
+            continue;
+        };
+        // librdkafka's word for "look where the system keeps them".
+        let probe = rest == "ssl.ca.location" && value.expose() == "probe";
+        if let Err(error) = std::fs::File::open(value.expose())
+            && !probe
+        {
+            let problem = format!("the file cannot be read: {}", error.kind());
+            found.push(Violation::new(shown_key(name), problem, "correct the path or the rights"));
+        }
     }
 }

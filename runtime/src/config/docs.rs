@@ -9,7 +9,7 @@ use super::{Config, OPTIONS};
 const INTRODUCTION: &str = "\
 # Configuration
 
-<!-- Generated from runtime/src/config; UPDATE_GOLDEN=1 cargo test -p tidemill config rewrites it. -->
+<!-- Generated from runtime/src/config: UPDATE_GOLDEN=1 cargo test -p tidemill config -->
 
 Later sources win: code (`Config::new` and its `with_*` setters), then a TOML file, then the
 environment. `Config::load(Some(path))` reads file and environment; `apply_toml_file` and
@@ -28,10 +28,11 @@ The names are those of Kafka Streams where it has the option.
 | environment, a name with `_` | `__` for `_` | `TIDEMILL_KAFKA_LOG__LEVEL=7` |
 
 All variables that begin with `TIDEMILL_` belong to the configuration, and an unknown one is an
-error; those with `TIDEMILL_TEST_` are for the project's own tests.
-In TOML `_` is taken for `.` too (`commit_interval_ms`). A list of texts stands for one text with
-commas (`bootstrap.servers = [\"a:9092\", \"b:9092\"]`). Times are whole milliseconds; sizes are bytes,
-or a text such as `\"64 MiB\"`.
+error; `TIDEMILL_TEST_*`, `TIDEMILL_BENCH_*` and `TIDEMILL_CACHE` are for the project's own
+scripts and tests.
+In TOML `_` is taken for `.` too (`commit_interval_ms`). A list of texts stands for one text
+with commas (`bootstrap.servers = [\"a:9092\", \"b:9092\"]`). Times are whole milliseconds; sizes are
+bytes, or a text such as `\"64 MiB\"`.
 
 ```toml
 application.id = \"balances\"

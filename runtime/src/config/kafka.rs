@@ -70,16 +70,6 @@ impl Client {
         }
     }
 
-    /// Its name in messages.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::MainConsumer => "consumer",
-            Self::RestoreConsumer => "restore consumer",
-            Self::Producer => "producer",
-            Self::Admin => "admin",
-        }
-    }
-
     /// Which options librdkafka has for it; an admin client takes only those common to all.
     fn kind(self) -> Clients {
         match self {

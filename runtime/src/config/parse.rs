@@ -23,8 +23,8 @@ use super::{Config, OPTIONS};
 
 /// What every environment variable of the configuration begins with.
 const ENV_PREFIX: &str = "TIDEMILL_";
-/// Variables that begin so are for the project's own tests.
-const ENV_TEST_PREFIX: &str = "TIDEMILL_TEST_";
+/// Variables that begin so are for the project's own scripts and tests.
+const ENV_TOOLS: [&str; 3] = ["TIDEMILL_TEST_", "TIDEMILL_BENCH_", "TIDEMILL_CACHE"];
 /// The prefix of internal topics' settings.
 const TOPIC_PREFIX: &str = "topic.";
 /// No configuration is longer; a file that is has been named by mistake.
@@ -41,7 +41,7 @@ impl Config {
         if let Some(path) = file {
             config = config.apply_toml_file(path);
         }
-        config.apply_process_env().checked()
+        config.apply_os_env(std::env::vars_os()).checked()
     }
 
     /// Reads a complete configuration from TOML text.
@@ -65,7 +65,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] with every violation.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::unset().apply_process_env().checked()
+        Self::unset().apply_os_env(std::env::vars_os()).checked()
     }
 
     /// Sets what the TOML text names. What is wrong with it, `validate` reports.
@@ -112,7 +112,7 @@ impl Config {
         for (name, value) in variables {
             let name = name.as_ref();
             if let Some(rest) = name.strip_prefix(ENV_PREFIX)
-                && !name.starts_with(ENV_TEST_PREFIX)
+                && !ENV_TOOLS.iter().any(|tool| name.starts_with(tool))
             {
                 ours.insert(rest.to_owned(), value.as_ref().to_owned());
             }
@@ -124,22 +124,25 @@ impl Config {
         self
     }
 
-    fn apply_process_env(self) -> Self {
+    /// As `apply_env`; a value that is not UTF-8 is a violation, not a panic.
+    pub(super) fn apply_os_env(
+        mut self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Self {
         let text = |text: OsString| text.into_string().ok();
-        let mut config = self;
         let mut readable = Vec::new();
-        for (name, value) in std::env::vars_os() {
+        for (name, value) in variables {
             match (text(name), text(value)) {
                 (Some(name), Some(value)) => readable.push((name, value)),
                 (Some(name), None) if name.starts_with(ENV_PREFIX) => {
                     let problem = "its value is not UTF-8";
                     let violation = Violation::new(shown_key(&name), problem, "correct the value");
-                    config.problems.push(violation);
+                    self.problems.push(violation);
                 }
                 _ => {}
             }
         }
-        config.apply_env(readable)
+        self.apply_env(readable)
     }
 
     fn checked(self) -> Result<Self, ConfigError> {

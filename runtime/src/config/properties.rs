@@ -200,7 +200,8 @@ impl Config {
     }
 
     fn common_rules(&self, p: &mut ClientProperties) {
-        p.set("bootstrap.servers", &self.bootstrap_servers);
+        let servers: Vec<&str> = self.bootstrap_servers.split(',').map(str::trim).collect();
+        p.set("bootstrap.servers", servers.join(","));
         // A topic that is made by asking for it has the broker's default partitions.
         p.set("allow.auto.create.topics", false);
     }

@@ -62,7 +62,7 @@ macro_rules! options {
             }
 
             $(
-                #[doc = concat!("Sets [`", stringify!($field), "`](Self::", stringify!($field), ").")]
+                #[doc = concat!("Sets the field `", stringify!($field), "`.")]
                 #[must_use]
                 pub fn $setter(mut self, $value: $arg) -> Self {
                     self.$field = $convert;

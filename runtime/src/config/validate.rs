@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::client_rules::{client_option, client_timeouts, security};
+use super::client_rules::{client_option, client_relations, files, security};
 use super::error::{ConfigError, Violation};
 use super::kafka::Client;
 use super::limits;
@@ -15,8 +15,8 @@ use super::{Config, key};
 pub(super) type Found = Vec<Violation>;
 
 impl Config {
-    /// Checks everything: what could not be read, each option by itself, and options against each
-    /// other.
+    /// Checks everything: what could not be read, each option by itself, options against each
+    /// other, and that the files for TLS can be read. Talks to no broker.
     ///
     /// # Errors
     /// [`ConfigError`] with every violation, each naming the option, the problem and the remedy.
@@ -30,8 +30,9 @@ impl Config {
         for (name, value) in self.client_options.iter() {
             found.extend(client_option(name, value.expose(), self.exactly_once()));
         }
-        client_timeouts(self, &mut found);
+        client_relations(self, &mut found);
         security(self, &mut found);
+        files(self, &mut found);
         topic_options(self, &mut found);
         // An option that could not be read holds its default: no second complaint about that.
         let unread = |v: &Violation| {
@@ -238,7 +239,7 @@ fn transaction(config: &Config, found: &mut Found) {
     if commit >= timeout {
         found.push(Violation::new(
             key::commit_interval,
-            "it is not shorter than transaction.timeout.ms: the broker would abort each transaction",
+            "it is not shorter than transaction.timeout.ms: the broker would abort every time",
             format!("choose less than {} ms, or raise the time-out", timeout.as_millis()),
         ));
     }

@@ -164,7 +164,12 @@ fn the_environment_wins_over_the_file_and_the_file_over_code() {
 
 #[test]
 fn variables_of_others_and_of_tests_are_left_alone() {
-    let vars = [("PATH", "/bin"), ("TIDEMILL_TEST_KAFKA", "x"), ("TIDEMIL_CLIENT_ID", "x")];
+    let vars = [
+        ("PATH", "/bin"),
+        ("TIDEMIL_CLIENT_ID", "x"),
+        ("TIDEMILL_TEST_KAFKA", "x"),
+        ("TIDEMILL_CACHE", "x"),
+    ];
     assert_eq!(Config::unset().apply_env(vars), Config::unset());
 }
 
@@ -188,9 +193,24 @@ fn a_file_is_read_and_a_missing_one_is_named() {
     let path = folder.path().join("tidemill.toml");
     std::fs::write(&path, "application.id = 'a'\nbootstrap.servers = 'b:1'\n").unwrap();
     assert_eq!(Config::from_toml_file(&path).unwrap(), Config::new("a", "b:1"));
+    assert_eq!(Config::load(Some(&path)).unwrap().application_id, "a");
     let missing = Config::from_toml_file(folder.path().join("none.toml")).unwrap_err().to_string();
     assert!(missing.contains("none.toml: the file cannot be read: entity not found"), "{missing}");
     assert!(missing.contains("application.id: it is required"), "{missing}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_text_is_a_violation_and_others_do_not_matter() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+    let broken = || OsString::from_vec(vec![b'c', 0xff]);
+    let vars = [("TIDEMILL_CLIENT_ID".into(), broken()), ("HOME".into(), broken())];
+    let error = Config::new("a", "b:1").apply_os_env(vars).validate().unwrap_err().to_string();
+    assert!(
+        error.contains("(1 violation)\n  TIDEMILL_CLIENT_ID: its value is not UTF-8"),
+        "{error}"
+    );
 }
 
 #[test]

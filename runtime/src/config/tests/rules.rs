@@ -81,7 +81,7 @@ const CASES: &[(&str, Change)] = &[
     }),
     ("topic.cleanup.policy", |c| c.with_topic_option("cleanup.policy", "delete")),
     ("topic.segment.bytes", |c| c.with_topic_option("segment.bytes", "1\n2")),
-    ("ssl.ca.location", |c| c.with_client_option("kafka.ssl.ca.location", "/ca.pem")),
+    ("ssl.cipher.suites", |c| c.with_client_option("kafka.ssl.cipher.suites", "x")),
     ("sasl.username", |c| {
         c.with_client_option("kafka.security.protocol", "ssl")
             .with_client_option("kafka.sasl.username", "u")
@@ -93,6 +93,20 @@ const CASES: &[(&str, Change)] = &[
     ("socket.timeout.ms", |c| c.with_client_option("kafka.socket.timeout.ms", "10101")),
     ("linger.ms", |c| c.with_client_option("producer.queue.buffering.max.ms", "10000")),
     ("reconnect.backoff.max.ms", |c| c.with_client_option("admin.reconnect.backoff.ms", "1001")),
+    ("sasl.mechanism", |c| c.with_client_option("kafka.security.protocol", "sasl_ssl")),
+    ("admin.ssl.ca.location", |c| {
+        c.with_client_option("kafka.security.protocol", "ssl")
+            .with_client_option("admin.ssl.ca.location", "/no/such/file")
+    }),
+    ("restore.consumer.isolation.level", |c| {
+        c.with_processing_guarantee(ProcessingGuarantee::AtLeastOnce)
+            .with_client_option("restore.consumer.isolation.level", "read_uncommitted")
+    }),
+    ("fetch.max.bytes", |c| c.with_client_option("consumer.fetch.max.bytes", "999999")),
+    ("receive.message.max.bytes", |c| {
+        c.with_client_option("consumer.fetch.max.bytes", "2000000")
+            .with_client_option("consumer.receive.message.max.bytes", "2000511")
+    }),
     ("producer.fetch.min.bytes", |c| c.with_client_option("producer.fetch.min.bytes", "1")),
     ("admin.linger.ms", |c| c.with_client_option("admin.linger.ms", "1")),
     ("kafka.log_level", |c| c.with_client_option("kafka.log_level", "8")),
@@ -100,6 +114,7 @@ const CASES: &[(&str, Change)] = &[
     ("kafka.debug", |c| c.with_client_option("kafka.debug", "all")),
     ("kafka.sasl.kerberos.principal", |c| {
         c.with_client_option("kafka.security.protocol", "sasl_ssl")
+            .with_client_option("kafka.sasl.mechanism", "GSSAPI")
             .with_client_option("kafka.sasl.kerberos.principal", "me; touch /tmp/x")
     }),
 ];
