@@ -31,8 +31,8 @@ All variables that begin with `TIDEMILL_` belong to the configuration, and an un
 error; `TIDEMILL_TEST_*`, `TIDEMILL_BENCH_*` and `TIDEMILL_CACHE` are for the project's own
 scripts and tests.
 In TOML `_` is taken for `.` too (`commit_interval_ms`). A list of texts is one text with commas
-(`bootstrap.servers = [\"a:9092\", \"b:9092\"]`). Times are whole milliseconds; sizes are bytes, or a
-text such as `\"64 MiB\"`.
+(`bootstrap.servers = [\"a:9092\", \"b:9092\"]`). Times are whole milliseconds; sizes are bytes,
+or a text such as `\"64 MiB\"`.
 
 ```toml
 application.id = \"balances\"
