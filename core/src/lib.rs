@@ -5,6 +5,7 @@
 //! * [`record`]: what flows;
 //! * [`serdes`]: between values and bytes;
 //! * [`topology`]: how processors are connected;
+//! * [`dsl`]: the same, in terms of streams and tables;
 //! * [`processor`]: what user code sees;
 //! * [`store`]: what a task remembers;
 //! * [`task`]: one sub-topology on one partition;
@@ -12,6 +13,7 @@
 //! * [`errors`]: what happens to bad records.
 #![forbid(unsafe_code)]
 
+pub mod dsl;
 pub mod errors;
 pub mod processor;
 pub mod record;

@@ -301,6 +301,15 @@ impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {
         Err(format!("{} has no child {child} (children: {})", self.name, known.join(", ")).into())
     }
 
+    /// Sends a record to the child attached as the `index`-th, if there is one.
+    pub(crate) fn forward_to_nth(
+        &mut self,
+        index: usize,
+        record: Record<K, V>,
+    ) -> Result<(), BoxError> {
+        self.children.forward_to_nth(self.task, index, record).map_err(Into::into)
+    }
+
     /// Counts a record that an operator drops by its own rules, e.g. for a null key.
     pub(crate) fn note_dropped(&mut self) {
         self.task.shared.dropped += 1;

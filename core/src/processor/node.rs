@@ -53,6 +53,19 @@ impl<K: Clone, V: Clone> Children<K, V> {
         last.borrow_mut().receive(task, record)
     }
 
+    /// Sends a record to the child attached as the `index`-th, if there is one.
+    pub(crate) fn forward_to_nth(
+        &self,
+        task: &mut TaskContext<'_>,
+        index: usize,
+        record: Record<K, V>,
+    ) -> Result<(), Halt> {
+        match self.children.get(index) {
+            Some((_, child)) => child.borrow_mut().receive(task, record),
+            None => Ok(()),
+        }
+    }
+
     /// Sends a record to the child of that name; returns false if there is none.
     pub(crate) fn forward_to(
         &self,

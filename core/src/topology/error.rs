@@ -48,6 +48,48 @@ pub enum TopologyError {
         /// The source that has it.
         source_node: String,
     },
+    /// Two streams of a `StreamsBuilder` read overlapping but different sets of topics.
+    #[error(
+        "sources {first} and {second} both read topic {topic}, but not the same set of topics: \
+         read them in one stream, or each topic in one of its own"
+    )]
+    OverlappingTopics {
+        /// The topic that both read.
+        topic: String,
+        /// The source that was declared first.
+        first: String,
+        /// The other source.
+        second: String,
+    },
+    /// Two streams read the same topics with different types or offset resets.
+    #[error("sources {first} and {second} read topic {topic} with different {what}")]
+    DifferentSources {
+        /// The topic that both read.
+        topic: String,
+        /// What differs.
+        what: &'static str,
+        /// The source that was declared first.
+        first: String,
+        /// The other source.
+        second: String,
+    },
+    /// A serde that is neither given nor known from upstream.
+    #[error("{node}: no {what} serde is given (Materialized::with or with_{what}_serde)")]
+    MissingSerde {
+        /// The operator.
+        node: String,
+        /// `key` or `value`.
+        what: &'static str,
+    },
+    /// Streams of two `StreamsBuilder`s can't meet.
+    #[error("{node}: both streams must come from the same StreamsBuilder")]
+    ForeignStream {
+        /// The operator.
+        node: String,
+    },
+    /// More than one mistake.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<TopologyError>),
     /// The types of an edge do not fit.
     #[error("{child} takes {takes}, but its parent {parent} forwards {forwards}")]
     TypeMismatch {

@@ -79,6 +79,12 @@ impl<K, V> StoreBuilder<K, V> {
         Self { spec, key_serde, value_serde }
     }
 
+    /// Returns the store's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.spec.name
+    }
+
     /// Adds settings of the changelog topic, e.g. `min.compaction.lag.ms`. Logging is on by
     /// default.
     #[must_use]

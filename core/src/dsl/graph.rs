@@ -1,0 +1,224 @@
+//! What a `StreamsBuilder` and the handles made from it share: operators, names and mistakes.
+//!
+//! Operators are written to the topology in the order of their *priority*, parents first. That is
+//! the order of the calls, except where a repartition topic is used again: then it counts as added
+//! by the last call. Sub-topologies are numbered by this order, so it is part of compatibility.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::rc::Rc;
+
+use crate::topology::{AutoOffsetReset, Topology, TopologyError, TypeInfo};
+
+pub(super) type SharedGraph = Rc<RefCell<Graph>>;
+
+/// Adds an operator's nodes below the parents of these names.
+type Write = Box<dyn FnOnce(&mut Topology, &[&str]) -> Result<(), TopologyError>>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct GraphId(usize);
+
+impl GraphId {
+    /// Parent of the sources and of stores without an operator of their own.
+    pub(super) const ROOT: Self = Self(0);
+}
+
+/// What has to agree between two streams of the same topics.
+pub(super) struct SourceSpec {
+    pub(super) topics: BTreeSet<String>,
+    pub(super) types: TypeInfo,
+    pub(super) auto_offset_reset: Option<AutoOffsetReset>,
+}
+
+struct Operator {
+    /// The topology's node that children are attached to.
+    name: String,
+    priority: usize,
+    parents: Vec<GraphId>,
+    children: Vec<GraphId>,
+    source: Option<SourceSpec>,
+    /// `None` once it is written.
+    write: Option<Write>,
+}
+
+pub(super) struct Graph {
+    operators: Vec<Operator>,
+    next_index: u64,
+    next_priority: usize,
+    mistakes: Vec<TopologyError>,
+    /// The topology was made: what is added now has no effect.
+    built: bool,
+}
+
+impl Graph {
+    pub(super) fn new() -> Self {
+        let root = Operator {
+            name: String::new(),
+            priority: 0,
+            parents: Vec::new(),
+            children: Vec::new(),
+            source: None,
+            write: None,
+        };
+        let operators = vec![root];
+        Self { operators, next_index: 0, next_priority: 1, mistakes: Vec::new(), built: false }
+    }
+
+    /// What the handles keep when the topology was made.
+    pub(super) fn built() -> Self {
+        Self { built: true, ..Self::new() }
+    }
+
+    /// Consumes an index; returns the given name, or one made of the prefix and the index.
+    pub(super) fn name_or_generate(&mut self, given: Option<String>, prefix: &str) -> String {
+        let generated = format!("{prefix}{:010}", self.next_index);
+        self.next_index += 1;
+        given.unwrap_or(generated)
+    }
+
+    /// Notes a mistake for [`Graph::build`] to return.
+    pub(super) fn fail(&mut self, mistake: TopologyError) {
+        self.mistakes.push(mistake);
+    }
+
+    pub(super) fn add(
+        &mut self,
+        parents: &[GraphId],
+        name: impl Into<String>,
+        write: impl FnOnce(&mut Topology, &[&str]) -> Result<(), TopologyError> + 'static,
+    ) -> GraphId {
+        if self.built {
+            return GraphId::ROOT;
+        }
+        let id = GraphId(self.operators.len());
+        self.operators.push(Operator {
+            name: name.into(),
+            priority: 0,
+            parents: Vec::new(),
+            children: Vec::new(),
+            source: None,
+            write: Some(Box::new(write)),
+        });
+        for parent in parents {
+            self.attach(*parent, id);
+        }
+        id
+    }
+
+    pub(super) fn add_source(
+        &mut self,
+        name: impl Into<String>,
+        source: SourceSpec,
+        write: impl FnOnce(&mut Topology, &[&str]) -> Result<(), TopologyError> + 'static,
+    ) -> GraphId {
+        let id = self.add(&[GraphId::ROOT], name, write);
+        if !self.built {
+            self.operators[id.0].source = Some(source);
+        }
+        id
+    }
+
+    /// Connects two operators, or counts the child as added once more if they already are.
+    pub(super) fn attach(&mut self, parent: GraphId, child: GraphId) {
+        if self.built {
+            return;
+        }
+        self.operators[child.0].priority = self.next_priority;
+        self.next_priority += 1;
+        self.connect(parent, child);
+    }
+
+    fn connect(&mut self, parent: GraphId, child: GraphId) {
+        if !self.operators[parent.0].children.contains(&child) {
+            self.operators[parent.0].children.push(child);
+            self.operators[child.0].parents.push(parent);
+        }
+    }
+
+    /// Makes the topology.
+    pub(super) fn build(mut self) -> Result<Topology, TopologyError> {
+        self.merge_sources();
+        let mut mistakes = std::mem::take(&mut self.mistakes);
+        match self.write() {
+            Ok(topology) if mistakes.is_empty() => return Ok(topology),
+            Ok(_) => {}
+            Err(error) => mistakes.push(error),
+        }
+        match mistakes.pop() {
+            Some(only) if mistakes.is_empty() => Err(only),
+            last => {
+                mistakes.extend(last);
+                Err(TopologyError::Several(mistakes))
+            }
+        }
+    }
+
+    fn write(&mut self) -> Result<Topology, TopologyError> {
+        let mut topology = Topology::new();
+        let mut queue = BinaryHeap::from([Reverse((0, GraphId::ROOT))]);
+        let mut written = BTreeSet::new();
+        while let Some(Reverse((_, id))) = queue.pop() {
+            let operators = &mut self.operators;
+            let ready = operators[id.0].parents.iter().all(|parent| written.contains(parent));
+            if !ready || !written.insert(id) {
+                continue;
+            }
+            if let Some(write) = operators[id.0].write.take() {
+                let parents: Vec<&str> = operators[id.0]
+                    .parents
+                    .iter()
+                    .filter(|parent| **parent != GraphId::ROOT)
+                    .map(|parent| &*operators[parent.0].name)
+                    .collect();
+                write(&mut topology, &parents)?;
+            }
+            for child in &operators[id.0].children {
+                queue.push(Reverse((operators[child.0].priority, *child)));
+            }
+        }
+        Ok(topology)
+    }
+
+    /// Streams of the same topics become one source: the first one takes the others' children.
+    fn merge_sources(&mut self) {
+        let mut readers: BTreeMap<String, GraphId> = BTreeMap::new();
+        for id in self.operators[GraphId::ROOT.0].children.clone() {
+            let Some(source) = &self.operators[id.0].source else { continue };
+            let earlier = source
+                .topics
+                .iter()
+                .find_map(|topic| readers.get(topic).map(|reader| (topic.clone(), *reader)));
+            let Some((topic, first)) = earlier else {
+                readers.extend(source.topics.iter().map(|topic| (topic.clone(), id)));
+                continue;
+            };
+            if let Err(mistake) = self.check_same(topic, first, id) {
+                self.fail(mistake);
+            }
+            for child in std::mem::take(&mut self.operators[id.0].children) {
+                self.operators[child.0].parents.retain(|parent| *parent != id);
+                self.connect(first, child);
+            }
+            self.operators[GraphId::ROOT.0].children.retain(|child| *child != id);
+        }
+    }
+
+    fn check_same(&self, topic: String, first: GraphId, id: GraphId) -> Result<(), TopologyError> {
+        let (one, other) = (&self.operators[first.0], &self.operators[id.0]);
+        let (Some(a), Some(b)) = (&one.source, &other.source) else { return Ok(()) };
+        let (first, second) = (one.name.clone(), other.name.clone());
+        if a.topics != b.topics {
+            return Err(TopologyError::OverlappingTopics { topic, first, second });
+        }
+        if a.types.id != b.types.id {
+            let what = "types";
+            return Err(TopologyError::DifferentSources { topic, what, first, second });
+        }
+        if a.auto_offset_reset != b.auto_offset_reset {
+            let what = "offset reset policies";
+            return Err(TopologyError::DifferentSources { topic, what, first, second });
+        }
+        Ok(())
+    }
+}

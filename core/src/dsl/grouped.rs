@@ -1,0 +1,231 @@
+//! Aggregations: records of a key become one value.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::aggregate::{Aggregate, Aggregation};
+use super::graph::GraphId;
+use super::{KStream, KTable, Materialized, Repartitioned, repartition};
+use crate::BoxError;
+use crate::serdes::{self, Serde, SharedSerde};
+use crate::topology::{StoreBuilder, TopologyError};
+
+const AGGREGATE: &str = "KSTREAM-AGGREGATE-";
+const REDUCE: &str = "KSTREAM-REDUCE-";
+
+/// How records are grouped: serdes, and the name of the repartition topic if one is needed.
+pub struct Grouped<K, V> {
+    pub(super) key_serde: SharedSerde<K>,
+    pub(super) value_serde: SharedSerde<V>,
+    pub(super) name: Option<String>,
+}
+
+impl<K, V> Grouped<K, V> {
+    /// Writes and reads a repartition topic with these serdes. The key's serde is also the store's,
+    /// and both say which keys and values are null.
+    pub fn with(key_serde: impl Serde<K>, value_serde: impl Serde<V>) -> Self {
+        Self { key_serde: Arc::new(key_serde), value_serde: Arc::new(value_serde), name: None }
+    }
+
+    /// Names the repartition topic, `<application.id>-<name>-repartition`, and with
+    /// [`KStream::group_by`] also the operator. Aggregations of a stream whose grouping is named
+    /// share one topic.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    pub(super) fn or_name(mut self, name: Option<String>) -> Self {
+        self.name = self.name.or(name);
+        self
+    }
+}
+
+impl<K, V> Clone for Grouped<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            key_serde: Arc::clone(&self.key_serde),
+            value_serde: Arc::clone(&self.value_serde),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Grouped<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grouped").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Records grouped by key: what can be aggregated. As [`KStream`], a cheap handle.
+///
+/// Records whose key or value is null are dropped and counted. The timestamp of a result is the
+/// largest of those of the records in it.
+pub struct KGroupedStream<K, V> {
+    stream: KStream<K, V>,
+    grouped: Grouped<K, V>,
+    /// The repartition topic, once an aggregation needed it.
+    repartition: Rc<Cell<Option<GraphId>>>,
+}
+
+impl<K, V> Clone for KGroupedStream<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            stream: self.stream.clone(),
+            grouped: self.grouped.clone(),
+            repartition: Rc::clone(&self.repartition),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for KGroupedStream<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KGroupedStream")
+            .field("stream", &self.stream)
+            .field("grouped", &self.grouped)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
+    pub(super) fn new(stream: KStream<K, V>, grouped: Grouped<K, V>) -> Self {
+        Self { stream, grouped, repartition: Rc::default() }
+    }
+
+    /// Names the next operator. See [`KStream::named`].
+    #[must_use]
+    pub fn named(&self, name: impl Into<String>) -> Self {
+        Self { stream: self.stream.named(name), ..self.clone() }
+    }
+
+    /// Counts the records of each key.
+    pub fn count(&self, mut materialized: Materialized<K, i64>) -> KTable<K, i64> {
+        if materialized.given && materialized.name.is_none() {
+            // Kafka Streams wastes a number here and keeps doing so for compatibility
+            self.stream.graph().borrow_mut().name_or_generate(None, AGGREGATE);
+        }
+        materialized.value_serde.get_or_insert_with(|| Arc::new(serdes::i64()));
+        self.add(AGGREGATE, materialized, false, |_, _, before| Ok(Some(before.unwrap_or(0) + 1)))
+    }
+
+    /// Reduces the values of each key to one of the same type: `reducer(so far, next)`. The first
+    /// value is taken as it is. `None` deletes the key.
+    pub fn reduce<R: Into<Option<V>>>(
+        &self,
+        reducer: impl Fn(V, V) -> R + Send + Sync + 'static,
+        materialized: Materialized<K, V>,
+    ) -> KTable<K, V> {
+        self.reduce_by(false, move |before, value| Ok(reducer(before, value)), materialized)
+    }
+
+    /// As [`KGroupedStream::reduce`], with a closure that can fail; the value so far is cloned for
+    /// each call.
+    pub fn try_reduce<R: Into<Option<V>>>(
+        &self,
+        reducer: impl Fn(V, V) -> Result<R, BoxError> + Send + Sync + 'static,
+        materialized: Materialized<K, V>,
+    ) -> KTable<K, V> {
+        self.reduce_by(true, reducer, materialized)
+    }
+
+    fn reduce_by<R: Into<Option<V>>>(
+        &self,
+        fallible: bool,
+        reducer: impl Fn(V, V) -> Result<R, BoxError> + Send + Sync + 'static,
+        mut materialized: Materialized<K, V>,
+    ) -> KTable<K, V> {
+        materialized.value_serde.get_or_insert_with(|| Arc::clone(&self.grouped.value_serde));
+        self.add(REDUCE, materialized, fallible, move |_, value, before| match before {
+            Some(before) => Ok(reducer(before, value)?.into()),
+            None => Ok(Some(value)),
+        })
+    }
+
+    /// Aggregates the values of each key: `aggregator(key, value, so far)`, beginning with
+    /// `initializer()`. `None` deletes the key: the next record begins anew.
+    ///
+    /// `materialized` must have a value serde.
+    pub fn aggregate<A: Clone + 'static, R: Into<Option<A>>>(
+        &self,
+        initializer: impl Fn() -> A + Send + Sync + 'static,
+        aggregator: impl Fn(&K, V, A) -> R + Send + Sync + 'static,
+        materialized: Materialized<K, A>,
+    ) -> KTable<K, A> {
+        self.add(AGGREGATE, materialized, false, move |key, value, before| {
+            Ok(aggregator(key, value, before.unwrap_or_else(&initializer)).into())
+        })
+    }
+
+    /// As [`KGroupedStream::aggregate`], with a closure that can fail; the value so far is cloned
+    /// for each call.
+    pub fn try_aggregate<A: Clone + 'static, R: Into<Option<A>>>(
+        &self,
+        initializer: impl Fn() -> A + Send + Sync + 'static,
+        aggregator: impl Fn(&K, V, A) -> Result<R, BoxError> + Send + Sync + 'static,
+        materialized: Materialized<K, A>,
+    ) -> KTable<K, A> {
+        self.add(AGGREGATE, materialized, true, move |key, value, before| {
+            Ok(aggregator(key, value, before.unwrap_or_else(&initializer))?.into())
+        })
+    }
+
+    /// Adds the aggregation, and before it a repartition topic if the key may have changed.
+    fn add<A: Clone + 'static>(
+        &self,
+        prefix: &str,
+        mut materialized: Materialized<K, A>,
+        fallible: bool,
+        apply: impl Fn(&K, V, Option<A>) -> Result<Option<A>, BoxError> + Send + Sync + 'static,
+    ) -> KTable<K, A> {
+        let graph = self.stream.graph();
+        let store = match materialized.name.take() {
+            Some(name) => name,
+            None => graph.borrow_mut().name_or_generate(None, &format!("{prefix}STATE-STORE-")),
+        };
+        let node = self.stream.name_operator(None, prefix);
+        let parent = self.repartitioned(&store);
+        let mut graph = graph.borrow_mut();
+        let Some(value_serde) = materialized.value_serde.take() else {
+            graph.fail(TopologyError::MissingSerde { node: node.clone(), what: "value" });
+            return KTable::new(self.stream.shared_graph(), parent);
+        };
+        let key_serde =
+            materialized.key_serde.take().unwrap_or_else(|| Arc::clone(&self.grouped.key_serde));
+        let builder = StoreBuilder::from_parts(materialized.spec(&store), key_serde, value_serde);
+        let aggregation = Arc::new(Aggregation {
+            store,
+            key_serde: Arc::clone(&self.grouped.key_serde),
+            value_serde: Arc::clone(&self.grouped.value_serde),
+            fallible,
+            apply,
+        });
+        let id = graph.add(&[parent], node.clone(), move |topology, parents| {
+            let supplier = move || Aggregate::<K, V, A, _>::new(Arc::clone(&aggregation));
+            topology.add_processor(&node, supplier, parents)?;
+            topology.add_state_store(builder, &[&node]).map(|_| ())
+        });
+        KTable::new(self.stream.shared_graph(), id)
+    }
+
+    /// Returns the parent of an aggregation: the stream itself, or its repartition topic.
+    fn repartitioned(&self, store: &str) -> GraphId {
+        if !self.stream.repartition_required {
+            return self.stream.id;
+        }
+        let Grouped { key_serde, value_serde, name } = &self.grouped;
+        let mut graph = self.stream.graph().borrow_mut();
+        if let (Some(name), Some(existing)) = (name, self.repartition.get()) {
+            repartition::burn_numbers(&mut graph, name);
+            graph.attach(self.stream.id, existing);
+            return existing;
+        }
+        let base = name.as_deref().unwrap_or(store);
+        let options = Repartitioned::from_serdes(Arc::clone(key_serde), Arc::clone(value_serde));
+        let id = repartition::add(&mut graph, self.stream.id, base, options);
+        self.repartition.set(Some(id));
+        id
+    }
+}

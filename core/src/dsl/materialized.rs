@@ -1,0 +1,121 @@
+//! How the store of a table is kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::serdes::{Serde, SharedSerde};
+use crate::store::{StoreKind, StoreSpec};
+
+/// How the store of a table is kept: name, serdes, caching, changelog.
+///
+/// Caching and logging are on unless switched off. With caching a table forwards the last value of
+/// each key once per commit, without it every update.
+pub struct Materialized<K, V> {
+    pub(super) name: Option<String>,
+    pub(super) key_serde: Option<SharedSerde<K>>,
+    pub(super) value_serde: Option<SharedSerde<V>>,
+    caching: bool,
+    logging: bool,
+    changelog_config: BTreeMap<String, String>,
+    /// False for the default: Kafka Streams numbers `count()` and `count(Materialized)` differently.
+    pub(super) given: bool,
+}
+
+impl<K, V> Default for Materialized<K, V> {
+    /// Generates a name and takes the serdes from the grouping: the call without `Materialized` in
+    /// Kafka Streams.
+    fn default() -> Self {
+        Self {
+            name: None,
+            key_serde: None,
+            value_serde: None,
+            caching: true,
+            logging: true,
+            changelog_config: BTreeMap::new(),
+            given: false,
+        }
+    }
+}
+
+impl<K, V> Materialized<K, V> {
+    /// Names the store, and with it the changelog: `<application.id>-<name>-changelog`.
+    pub fn as_(name: impl Into<String>) -> Self {
+        Self { name: Some(name.into()), given: true, ..Self::default() }
+    }
+
+    /// Writes the store with these serdes, under a generated name.
+    pub fn with(key_serde: impl Serde<K>, value_serde: impl Serde<V>) -> Self {
+        Self::default().with_key_serde(key_serde).with_value_serde(value_serde)
+    }
+
+    /// Sets the key's serde. Default: that of the grouping.
+    #[must_use]
+    pub fn with_key_serde(mut self, serde: impl Serde<K>) -> Self {
+        self.key_serde = Some(Arc::new(serde));
+        self.given()
+    }
+
+    /// Sets the value's serde. Default: `i64` for a count, that of the grouping for a reduce, none
+    /// for an aggregate.
+    #[must_use]
+    pub fn with_value_serde(mut self, serde: impl Serde<V>) -> Self {
+        self.value_serde = Some(Arc::new(serde));
+        self.given()
+    }
+
+    /// Forwards the last value of each key once per commit: the default.
+    #[must_use]
+    pub fn with_caching_enabled(mut self) -> Self {
+        self.caching = true;
+        self.given()
+    }
+
+    /// Forwards every update.
+    #[must_use]
+    pub fn with_caching_disabled(mut self) -> Self {
+        self.caching = false;
+        self.given()
+    }
+
+    /// Keeps a changelog, with these settings of its topic: the default, without settings.
+    #[must_use]
+    pub fn with_logging_enabled(mut self, topic_config: BTreeMap<String, String>) -> Self {
+        self.logging = true;
+        self.changelog_config = topic_config;
+        self.given()
+    }
+
+    /// Keeps no changelog: the contents are lost when the task moves or the disk is gone.
+    #[must_use]
+    pub fn with_logging_disabled(mut self) -> Self {
+        self.logging = false;
+        self.changelog_config.clear();
+        self.given()
+    }
+
+    fn given(mut self) -> Self {
+        self.given = true;
+        self
+    }
+
+    pub(super) fn spec(&self, name: &str) -> StoreSpec {
+        StoreSpec {
+            logging: self.logging,
+            caching: self.caching,
+            changelog_config: self.changelog_config.clone(),
+            ..StoreSpec::new(name, StoreKind::TimestampedKeyValue)
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Materialized<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Materialized")
+            .field("name", &self.name)
+            .field("caching", &self.caching)
+            .field("logging", &self.logging)
+            .field("changelog_config", &self.changelog_config)
+            .finish_non_exhaustive()
+    }
+}
