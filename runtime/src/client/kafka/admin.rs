@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "calls librdkafka's admin functions and walks their results")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,7 +86,8 @@ impl Admin {
                 }
                 Ok(())
             },
-        )?;
+        )
+        .map_err(|error| self.leaderless(error, partitions, timeout))?;
         // SAFETY: the event is live and what is read from it lives as long; all is copied.
         let listed: Vec<ListedPartition> = unsafe {
             let result = ffi::rd_kafka_event_ListOffsets_result(event.ptr());
@@ -108,6 +109,7 @@ impl Admin {
         if before.is_empty() {
             return Ok(Vec::new());
         }
+        let partitions: Vec<_> = before.iter().map(|(partition, _)| partition.clone()).collect();
         let list = PartitionList::of_offsets(OPERATION, before)?;
         let event = request(
             OPERATION,
@@ -130,14 +132,45 @@ impl Admin {
                 }
                 Ok(())
             },
-        )?;
+        )
+        .map_err(|error| self.leaderless(error, &partitions, timeout))?;
         // SAFETY: the event is live and what is read from it lives as long; all is copied.
         let listed = unsafe {
             let result = ffi::rd_kafka_event_DeleteRecords_result(event.ptr());
             ListedPartition::read(ffi::rd_kafka_DeleteRecords_result_offsets(result))
         };
-        let partitions: Vec<_> = before.iter().map(|(partition, _)| partition.clone()).collect();
         ordered(OPERATION, &partitions, listed)
+    }
+
+    /// librdkafka says "no entry" both for partitions that do not exist and for partitions that
+    /// have no leader at the moment; the cluster knows which it is.
+    fn leaderless(
+        &self,
+        error: ClientError,
+        partitions: &[TopicPartition],
+        timeout: Duration,
+    ) -> ClientError {
+        if error.code != code::NOENT {
+            return error;
+        }
+        let names: BTreeSet<&str> = partitions.iter().map(|one| &*one.topic).collect();
+        let names: Vec<_> = names.into_iter().collect();
+        let topics = match self.topics(&names, timeout) {
+            Ok(topics) => topics,
+            Err(error) => return error,
+        };
+        for topic in topics {
+            let mut asked = partitions.iter().filter(|one| *one.topic == *topic.name);
+            let count = topic.partitions.unwrap_or(0);
+            let exists = |one: &TopicPartition| {
+                usize::try_from(one.partition.0).is_ok_and(|number| number < count)
+            };
+            if let Some(missing) = asked.find(|one| !exists(one)) {
+                let code = code::UNKNOWN_TOPIC_OR_PART;
+                return about(error.operation, code, &missing.to_string());
+            }
+        }
+        about(error.operation, code::LEADER_NOT_AVAILABLE, &partitions[0].to_string())
     }
 
     /// Returns the cluster's id; also the cheapest way to learn whether a broker answers.

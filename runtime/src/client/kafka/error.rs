@@ -53,6 +53,10 @@ impl Flagged {
     pub(super) fn transactional(self, operation: &'static str) -> ClientError {
         let severity = if self.fatal {
             rebuild_unless_fatal(self.code)
+        } else if self.code == code::CONFLICT {
+            // Another call is in doubt. librdkafka calls this retriable, but what has to be
+            // repeated is the other call; repeating this one leads nowhere (INV-6).
+            Severity::Fatal
         } else if self.abort {
             Severity::Abort
         } else if self.retriable {
