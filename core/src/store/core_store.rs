@@ -25,14 +25,15 @@ pub(crate) struct Update<K, V> {
     pub(crate) headers: Headers,
 }
 
+/// Takes a changelog record: key, value, timestamp.
+pub(crate) type ChangelogWriter<'a> =
+    dyn FnMut(&[u8], Option<&[u8]>, Timestamp) -> Result<(), BoxError> + 'a;
+
 /// What a task does with each of its stores, whatever their types.
 pub(crate) trait ErasedStore {
     fn spec(&self) -> &StoreSpec;
-    /// Serialises every dirty entry once: to `log` (key, value, timestamp), and staged.
-    fn flush(
-        &self,
-        log: &mut dyn FnMut(&[u8], Option<&[u8]>, Timestamp) -> Result<(), BoxError>,
-    ) -> Result<(), BoxError>;
+    /// Serialises every dirty entry once: to `log`, and staged.
+    fn flush(&self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError>;
     /// After the commit was published: evicts down to the bound.
     fn end_interval(&self, bytes_max: usize);
     /// Bytes (estimated) that are held, and those of them that only a commit frees.
@@ -315,10 +316,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         Ok((value, timestamp))
     }
 
-    fn flush_dirty(
-        &mut self,
-        log: &mut dyn FnMut(&[u8], Option<&[u8]>, Timestamp) -> Result<(), BoxError>,
-    ) -> Result<(), BoxError> {
+    fn flush_dirty(&mut self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError> {
         if self.poisoned {
             return Err(StoreError::Poisoned { store: self.spec.name.clone() }.into());
         }
@@ -374,10 +372,7 @@ impl<K: 'static, V: Clone + 'static> ErasedStore for SharedStore<K, V> {
         &self.spec
     }
 
-    fn flush(
-        &self,
-        log: &mut dyn FnMut(&[u8], Option<&[u8]>, Timestamp) -> Result<(), BoxError>,
-    ) -> Result<(), BoxError> {
+    fn flush(&self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError> {
         self.core.borrow_mut().flush_dirty(log)
     }
 

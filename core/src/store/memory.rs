@@ -8,12 +8,13 @@ use super::{
     Acknowledged, Checkpoint, KeyRange, Order, StoreError, StoreIndex, StoredEntry, TaskStorage,
 };
 
+type Contents = BTreeMap<Box<[u8]>, Box<[u8]>>;
 type StagedWrite = (StoreIndex, Box<[u8]>, Option<Box<[u8]>>);
 
 /// Ordered maps, one per store.
 #[derive(Debug, Default)]
 pub struct MemoryStorage {
-    stores: BTreeMap<StoreIndex, BTreeMap<Box<[u8]>, Box<[u8]>>>,
+    stores: BTreeMap<StoreIndex, Contents>,
     staged: Vec<StagedWrite>,
     checkpoint: Checkpoint,
 }
@@ -62,11 +63,11 @@ impl TaskStorage for MemoryStorage {
         if is_empty_range(range) {
             return Ok(Vec::new());
         }
-        let owned = |(k, v): (&Box<[u8]>, &Box<[u8]>)| (k.clone(), v.clone());
-        let found = entries.range::<[u8], _>(range);
+        let found =
+            entries.range::<[u8], _>(range).map(|(key, value)| (key.clone(), value.clone()));
         Ok(match order {
-            Order::Ascending => found.map(owned).take(limit).collect(),
-            Order::Descending => found.rev().map(owned).take(limit).collect(),
+            Order::Ascending => found.take(limit).collect(),
+            Order::Descending => found.rev().take(limit).collect(),
         })
     }
 
