@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Task, queue::PartitionQueue};
+use super::{Task, caught, guarded, queue::PartitionQueue};
 use crate::BoxError;
 use crate::errors::{TaskError, TaskErrorKind};
 use crate::processor::{Collector, TaskContext};
@@ -34,11 +34,12 @@ impl<R: RawRecord> Task<R> {
         collector: &mut dyn Collector,
         wall_clock: Timestamp,
     ) -> Result<CommitPlan, TaskError> {
-        for (_, node) in &self.nodes {
+        for (index, node) in &self.nodes {
             let shared = &mut self.shared;
             let mut task =
                 TaskContext { shared, collector: &mut *collector, current: None, wall_clock };
-            node.borrow_mut().flush(&mut task).map_err(|halt| *halt.0)?;
+            let name = &self.node_names[*index];
+            guarded(&mut task, name, |task| node.borrow_mut().flush(task))?;
         }
         for (index, store) in (0..).zip(&self.stores) {
             let mut log = |key: &[u8], value: Option<&[u8]>, timestamp| -> Result<(), BoxError> {
@@ -48,12 +49,16 @@ impl<R: RawRecord> Task<R> {
                     format!("could not write the changelog of store {name}: {cause}").into()
                 })
             };
-            if let Err(cause) = store.flush(&mut log) {
-                let shared = &mut self.shared;
-                let task = TaskContext { shared, collector, current: None, wall_clock };
-                let context = task.error_context(&store.spec().name);
-                return Err(TaskError::new(TaskErrorKind::Runtime, &context, cause));
-            }
+            // serdes are user code
+            let flushed = caught(|| store.flush(&mut log));
+            let (kind, cause) = match flushed {
+                Ok(Ok(())) => continue,
+                Ok(Err(cause)) => (TaskErrorKind::Runtime, cause),
+                Err(panic) => (TaskErrorKind::Panic, panic.into()),
+            };
+            let shared = &mut self.shared;
+            let task = TaskContext { shared, collector, current: None, wall_clock };
+            return Err(TaskError::new(kind, &task.error_context(&store.spec().name), cause));
         }
         let position = |queue: &PartitionQueue<R>| {
             let offset = queue.next_offset();

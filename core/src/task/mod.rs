@@ -16,6 +16,7 @@
 //! the transaction and built anew from its storage (INV-5); nothing else undoes what it did.
 
 mod commit;
+mod guard;
 mod metadata;
 mod queue;
 #[cfg(test)]
@@ -24,7 +25,6 @@ mod tests;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,9 +34,10 @@ use crate::processor::{
 };
 use crate::record::{Offset, RawRecord, StreamTime, TaskId, Timestamp, TopicPartition};
 use crate::store::{ErasedStore, InputPosition, SharedStorage, StoreIndex, StoreSpec, TaskStorage};
-use crate::topology::{Assembly, StoreEnv, Topology, TopologyError};
+use crate::topology::{Assembly, StoreEnv, SubTopology, Topology, TopologyError};
 
 pub use commit::CommitPlan;
+use guard::{caught, guarded, panicked};
 pub use metadata::{decode_commit_metadata, encode_commit_metadata};
 use queue::PartitionQueue;
 
@@ -77,8 +78,6 @@ pub struct Task<R> {
     node_names: Vec<String>,
     /// Something happened since the last commit that a commit has to make permanent.
     commit_needed: bool,
-    /// Wall-clock time when all data that is on the broker had been taken, but a queue was empty.
-    idle_since: Option<Timestamp>,
     processed: u64,
 }
 
@@ -101,6 +100,18 @@ impl<R: RawRecord> Task<R> {
         wall_clock: Timestamp,
     ) -> Result<Self, TopologyError> {
         let sub_topology = topology.sub_topology(config.task_id.sub_topology)?;
+        Self::instantiate(topology, &sub_topology, config, storage, collector, wall_clock)
+    }
+
+    /// As [`Task::new`], of a sub-topology at hand: the test driver runs a whole topology as one.
+    pub(crate) fn instantiate(
+        topology: &Topology,
+        sub_topology: &SubTopology,
+        config: TaskConfig,
+        storage: Rc<RefCell<dyn TaskStorage>>,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<Self, TopologyError> {
         let now = Rc::new(Cell::new(wall_clock));
         let mut by_definition = BTreeMap::new();
         let mut stores = Vec::new();
@@ -144,7 +155,6 @@ impl<R: RawRecord> Task<R> {
             storage,
             node_names: topology.nodes().iter().map(|node| node.name.clone()).collect(),
             commit_needed: false,
-            idle_since: None,
             processed: 0,
             config,
         };
@@ -157,10 +167,10 @@ impl<R: RawRecord> Task<R> {
         collector: &mut dyn Collector,
         wall_clock: Timestamp,
     ) -> Result<(), TaskError> {
-        let Self { shared, nodes, .. } = self;
+        let Self { shared, nodes, node_names, .. } = self;
         let mut task = TaskContext { shared, collector, current: None, wall_clock };
-        for (_, node) in nodes {
-            node.borrow_mut().init(&mut task).map_err(|halt| *halt.0)?;
+        for (index, node) in nodes {
+            guarded(&mut task, &node_names[*index], |task| node.borrow_mut().init(task))?;
         }
         Ok(())
     }
@@ -174,6 +184,10 @@ impl<R: RawRecord> Task<R> {
     /// Returns the source partitions, in the order of the queue numbers.
     pub fn inputs(&self) -> impl Iterator<Item = &TopicPartition> {
         self.queues.iter().map(|queue| &queue.source)
+    }
+
+    pub(crate) fn store(&self, name: &str) -> Option<&dyn ErasedStore> {
+        self.stores.iter().find(|store| store.spec().name == name).map(|store| &**store)
     }
 
     /// Returns the specs of the stores, in the order of their [`StoreIndex`].
@@ -232,13 +246,9 @@ impl<R: RawRecord> Task<R> {
         let raw = records.front().expect("a chosen queue has a head");
         let current = Some(Current { topic: &source.topic, partition: source.partition, raw });
         let mut task = TaskContext { shared: &mut self.shared, collector, current, wall_clock };
-        match catch_unwind(AssertUnwindSafe(|| port.dispatch(&mut task))) {
+        match caught(|| port.dispatch(&mut task)) {
             Ok(done) => done.map_err(|halt| *halt.0)?,
-            Err(panic) => {
-                let context = task.error_context(port.node());
-                let cause = panic_text(&*panic);
-                return Err(TaskError::new(TaskErrorKind::Panic, &context, cause));
-            }
+            Err(panic) => return Err(panicked(&task, port.node(), panic)),
         }
         queue.pop();
         self.processed += 1;
@@ -253,7 +263,12 @@ impl<R: RawRecord> Task<R> {
         wall_clock: Timestamp,
     ) -> Result<(), TaskError> {
         for queue in &mut self.queues {
-            while let Some(failure) = queue.load() {
+            loop {
+                let failure = match caught(|| queue.load()) {
+                    Ok(None) => break,
+                    Ok(Some(failure)) => Ok(failure),
+                    Err(panic) => Err(panic),
+                };
                 let PartitionQueue { source, records, port, .. } = queue;
                 let raw = records.front().expect("a head failed to load");
                 let current =
@@ -261,9 +276,11 @@ impl<R: RawRecord> Task<R> {
                 let shared = &mut self.shared;
                 let mut task =
                     TaskContext { shared, collector: &mut *collector, current, wall_clock };
+                let panicked = |panic| panicked(&task, port.node(), panic);
+                let failure = failure.map_err(panicked)?;
                 let context = task.error_context(port.node());
                 let handler = &task.shared.handlers.deserialization;
-                let response = handler.handle(&context, &*failure);
+                let response = caught(|| handler.handle(&context, &*failure)).map_err(panicked)?;
                 let kind = TaskErrorKind::Deserialization;
                 task.respond(response, kind, port.node(), failure).map_err(|halt| *halt.0)?;
                 queue.pop();
@@ -275,36 +292,16 @@ impl<R: RawRecord> Task<R> {
 
     /// Chooses the queue whose head has the smallest timestamp, if it is time to choose.
     fn choose(&mut self, wall_clock: Timestamp) -> Option<usize> {
-        let mut chosen: Option<(Timestamp, usize)> = None;
-        let mut empty = false;
-        let mut behind = false;
-        for (index, queue) in self.queues.iter().enumerate() {
-            match queue.head_timestamp() {
-                Some(timestamp) if chosen.is_none_or(|(least, _)| timestamp < least) => {
-                    chosen = Some((timestamp, index));
-                }
-                Some(_) => {}
-                None => {
-                    empty = true;
-                    behind |= !queue.caught_up;
-                }
-            }
+        let heads = self.queues.iter().enumerate();
+        let heads = heads.filter_map(|(index, queue)| Some((queue.head_timestamp()?, index)));
+        let (_, chosen) = heads.min()?;
+        let TaskIdle::CaughtUpAnd(idle) = self.config.task_idle else { return Some(chosen) };
+        let mut go = true;
+        for queue in &mut self.queues {
+            // not short-circuited: every empty queue's time has to run
+            go &= queue.lets_others_go(wall_clock, idle);
         }
-        let (_, index) = chosen?;
-        match self.config.task_idle {
-            TaskIdle::CaughtUpAnd(idle) if empty => {
-                if behind {
-                    return None;
-                }
-                let since = *self.idle_since.get_or_insert(wall_clock);
-                let waited = u128::try_from(wall_clock.0.saturating_sub(since.0)).unwrap_or(0);
-                (waited >= idle.as_millis()).then_some(index)
-            }
-            TaskIdle::CaughtUpAnd(_) | TaskIdle::Never => {
-                self.idle_since = None;
-                Some(index)
-            }
-        }
+        go.then_some(chosen)
     }
 
     /// Runs the punctuations that are due; returns how many.
@@ -316,14 +313,25 @@ impl<R: RawRecord> Task<R> {
         collector: &mut dyn Collector,
         wall_clock: Timestamp,
     ) -> Result<usize, TaskError> {
-        let mut fired = 0;
-        if let Some(stream_time) = self.shared.stream_time.get() {
-            fired +=
-                self.run_due(PunctuationType::StreamTime, stream_time, collector, wall_clock)?;
-        }
-        fired += self.run_due(PunctuationType::WallClockTime, wall_clock, collector, wall_clock)?;
-        self.commit_needed |= fired > 0;
-        Ok(fired)
+        let fired = self.punctuate_stream_time(collector, wall_clock)?;
+        Ok(fired + self.punctuate_wall_clock_time(collector, wall_clock)?)
+    }
+
+    pub(crate) fn punctuate_stream_time(
+        &mut self,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<usize, TaskError> {
+        let Some(now) = self.shared.stream_time.get() else { return Ok(0) };
+        self.run_due(PunctuationType::StreamTime, now, collector, wall_clock)
+    }
+
+    pub(crate) fn punctuate_wall_clock_time(
+        &mut self,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<usize, TaskError> {
+        self.run_due(PunctuationType::WallClockTime, wall_clock, collector, wall_clock)
     }
 
     fn run_due(
@@ -341,16 +349,10 @@ impl<R: RawRecord> Task<R> {
             let shared = &mut self.shared;
             let mut task =
                 TaskContext { shared, collector: &mut *collector, current: None, wall_clock };
-            let mut node = node.borrow_mut();
-            match catch_unwind(AssertUnwindSafe(|| node.punctuate(&mut task, due))) {
-                Ok(done) => done.map_err(|halt| *halt.0)?,
-                Err(panic) => {
-                    let context = task.error_context(&self.node_names[index]);
-                    let cause = panic_text(&*panic);
-                    return Err(TaskError::new(TaskErrorKind::Panic, &context, cause));
-                }
-            }
+            let name = &self.node_names[index];
+            guarded(&mut task, name, |task| node.borrow_mut().punctuate(task, due))?;
             fired += 1;
+            self.commit_needed = true;
         }
         Ok(fired)
     }
@@ -399,14 +401,7 @@ impl<R: RawRecord> Task<R> {
     /// Closes the processors. Errors and panics are of no more interest.
     pub fn close(mut self) {
         for (_, node) in self.nodes.drain(..) {
-            let _ = catch_unwind(AssertUnwindSafe(|| node.borrow_mut().close()));
+            let _ = caught(|| node.borrow_mut().close());
         }
     }
-}
-
-/// Returns what a panic said.
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("panicked: {}", text.as_deref().unwrap_or("(no text)"))
 }

@@ -1,6 +1,7 @@
 //! Records of one source partition that wait for their turn.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::BoxError;
 use crate::processor::Current;
@@ -17,8 +18,10 @@ pub(super) struct PartitionQueue<R> {
     /// The next record to process, were the queue empty.
     pub(super) position: Option<Offset>,
     pub(super) partition_time: StreamTime,
-    /// No record is known to be on the broker that is not here.
-    pub(super) caught_up: bool,
+    /// Where the log ended when its end was reached; `None`: more records may be on the broker.
+    end: Option<Offset>,
+    /// Wall-clock time since which others wait for this queue, all its data having been taken.
+    idle_since: Option<Timestamp>,
 }
 
 impl<R: RawRecord> PartitionQueue<R> {
@@ -31,7 +34,8 @@ impl<R: RawRecord> PartitionQueue<R> {
             bytes: 0,
             position: None,
             partition_time: StreamTime::UNKNOWN,
-            caught_up: false,
+            end: None,
+            idle_since: None,
         }
     }
 
@@ -43,7 +47,7 @@ impl<R: RawRecord> PartitionQueue<R> {
             "INV-8: record {offset} of {} came behind position {position:?}",
             self.source,
         );
-        self.caught_up = false;
+        self.end = None;
         self.bytes += record.size_bytes();
         self.records.push_back(record);
     }
@@ -81,16 +85,35 @@ impl<R: RawRecord> PartitionQueue<R> {
         self.head = None;
         self.bytes = self.bytes.saturating_sub(done.size_bytes());
         self.position = Some(done.offset().next());
+        self.pass_control_records();
     }
 
     /// Notes the end of the partition; returns whether the position moved.
     pub(super) fn reach_end(&mut self, end: Offset) -> bool {
-        self.caught_up = true;
-        let moves = self.records.is_empty() && self.position.is_none_or(|at| at < end);
-        if moves {
-            self.position = Some(end);
+        self.end = Some(end);
+        let before = self.position;
+        self.pass_control_records();
+        self.position != before
+    }
+
+    /// Behind the last record the rest of the log is control records. The end is told only once,
+    /// so it counts as soon as the records before it are done.
+    fn pass_control_records(&mut self) {
+        if self.records.is_empty() {
+            self.position = self.position.max(self.end);
         }
-        moves
+    }
+
+    /// Returns whether the others need not wait for this queue: it has a record, or it has had none
+    /// for as long as `idle`, with none known to be on the broker.
+    pub(super) fn lets_others_go(&mut self, wall_clock: Timestamp, idle: Duration) -> bool {
+        if self.head.is_some() || self.end.is_none() {
+            self.idle_since = None;
+            return self.head.is_some();
+        }
+        let since = *self.idle_since.get_or_insert(wall_clock);
+        let waited = u128::try_from(wall_clock.0.saturating_sub(since.0)).unwrap_or(0);
+        waited >= idle.as_millis()
     }
 
     /// The next record to process: what is committed.
