@@ -10,10 +10,12 @@
 //! * [`store`]: what a task remembers;
 //! * [`task`]: one sub-topology on one partition;
 //! * [`transaction`]: the commit protocol;
-//! * [`errors`]: what happens to bad records.
+//! * [`errors`]: what happens to bad records;
+//! * [`driver`]: a whole topology without a broker, for tests.
 #![forbid(unsafe_code)]
 
 pub mod dsl;
+pub mod driver;
 pub mod errors;
 pub mod processor;
 pub mod record;

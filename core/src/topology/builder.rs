@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::sink::Sink;
 use super::source::Source;
-use super::sub_topology::cut;
+use super::sub_topology::{cut, whole};
 use super::{
     Assembly, Consumed, Factory, Node, NodeKind, Produced, RepartitionSpec, StoreBuilder, StoreDef,
     SubTopology, TopicName, TopologyError, TypeInfo,
@@ -239,6 +239,11 @@ impl Topology {
         found.ok_or(TopologyError::UnknownSubTopology(id))
     }
 
+    /// Returns all nodes as one sub-topology, for the test driver.
+    pub(crate) fn collapsed(&self) -> SubTopology {
+        whole(&self.nodes, &self.stores)
+    }
+
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.nodes
     }
@@ -310,7 +315,7 @@ impl Topology {
 }
 
 /// Names become parts of topic names and of paths: Kafka's rule for topic names holds.
-fn check_name(name: &str) -> Result<(), TopologyError> {
+pub(crate) fn check_name(name: &str) -> Result<(), TopologyError> {
     let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let ok = (1..=249).contains(&name.len()) && name.chars().all(legal);
     if ok && name != "." && name != ".." {

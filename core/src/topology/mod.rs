@@ -26,6 +26,7 @@ mod tests;
 
 pub(crate) use assembly::{Assembly, Factory};
 pub use builder::Topology;
+pub(crate) use builder::check_name;
 pub use consumed::{AutoOffsetReset, Consumed, Produced};
 pub use error::TopologyError;
 pub(crate) use node::{Node, NodeKind, TypeInfo};

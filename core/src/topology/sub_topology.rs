@@ -46,6 +46,11 @@ pub(super) fn cut(nodes: &[Node], stores: &[StoreDef]) -> Vec<SubTopology> {
     numbered.map(|(root, id)| describe(SubTopologyId(id), members(root), nodes, stores)).collect()
 }
 
+/// Takes a graph for one sub-topology, whatever is connected.
+pub(super) fn whole(nodes: &[Node], stores: &[StoreDef]) -> SubTopology {
+    describe(SubTopologyId(0), (0..nodes.len()).collect(), nodes, stores)
+}
+
 fn describe(
     id: SubTopologyId,
     members: Vec<usize>,
