@@ -153,6 +153,33 @@ fn a_static_member_comes_back_to_its_partitions_without_a_rebalance() {
 }
 
 #[test]
+fn reading_alone_keeps_the_membership_and_doing_nothing_loses_the_partitions() {
+    let (topic, group) = (topic("interval", 1), unique("interval"));
+    let interval = Duration::from_millis(1_500);
+    let options = [("session.timeout.ms", "1500"), ("max.poll.interval.ms", "1500")];
+    let mut reading = member(&group, &topic, &options);
+    let mut reader = reading.join(1).remove(0);
+    let until = Instant::now() + 2 * interval;
+    while Instant::now() < until {
+        reader.read(10, &mut |_| {});
+        reading.waker.wait(Duration::from_millis(50));
+    }
+    assert_eq!(reading.consumer.poll_event(Duration::ZERO), None);
+
+    // Not a wait for something to happen: that nothing happens here is the point.
+    std::thread::sleep(2 * interval);
+    match reading.event() {
+        GroupEvent::Revoked { partitions, lost } => {
+            assert_eq!((partitions, lost), (vec![at(&topic, 0)], true));
+        }
+        other => panic!("{other:?}"),
+    }
+    reading.consumer.unassign().expect("we were asked to");
+    assert_eq!(reading.join(1).len(), 1, "it joins again by itself");
+    reading.consumer.close(PATIENCE).expect("it answers its own revocation");
+}
+
+#[test]
 fn leaving_over_anything_but_plaintext_is_refused_with_the_reason() {
     let options = config(&[("security.protocol", "SASL_SSL")]);
     let error = leave_group(&options, "group", "worker-0", PATIENCE).expect_err("not spoken here");

@@ -16,7 +16,9 @@ use super::error::{self, from_code};
 use super::ffi::rd_kafka_admin_op_t::{
     RD_KAFKA_ADMIN_OP_DELETERECORDS, RD_KAFKA_ADMIN_OP_LISTOFFSETS,
 };
-use super::ffi::{self, Client, ListedPartition, PartitionList, millis, text};
+use super::ffi::{self, millis, text};
+use super::handle::Client;
+use super::list::{ListedPartition, PartitionList};
 use crate::client::error::ClientError;
 use crate::client::types::{ClientConfig, Isolation, OffsetSpec};
 

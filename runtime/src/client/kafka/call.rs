@@ -5,11 +5,12 @@
 use std::ffi::c_char;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::code;
 use super::error::{self, check};
-use super::ffi::{self, Client, Event, Queue, millis};
+use super::ffi::{self, deadline, left, millis};
+use super::handle::{Client, Event, Queue};
 use crate::client::error::ClientError;
 
 /// Options of one request, owned.
@@ -91,8 +92,8 @@ pub(super) fn request(
     let replies = Queue::new(client);
     send(&options, replies.ptr())?;
     // The request ends by itself at its timeout; a little more, so that its own error is seen.
-    let deadline = Instant::now() + timeout + Duration::from_secs(1);
-    while let Some(event) = replies.poll(deadline.saturating_duration_since(Instant::now())) {
+    let deadline = deadline(timeout.saturating_add(Duration::from_secs(1)));
+    while let Some(event) = replies.poll(left(deadline)) {
         let failed = event.code();
         if failed != code::NO_ERROR {
             let severity = code::severity(failed);

@@ -7,7 +7,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::error;
-use super::ffi::{self, Client, c_string, text};
+use super::ffi::{self, c_string, text};
+use super::handle::Client;
 use crate::client::error::{ClientError, Severity};
 use crate::client::types::ClientConfig;
 

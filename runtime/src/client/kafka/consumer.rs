@@ -6,15 +6,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidemill_core::record::{Offset, Partition, TopicPartition};
 
 use super::code;
 use super::conf::Conf;
 use super::error::{self, check, invalid};
-use super::ffi::{self, Client, Event, PartitionList, Queue, c_string};
+use super::ffi::{self, c_string, deadline, left};
 use super::group::GroupMetadata;
+use super::handle::{Client, Event, Queue};
+use super::list::PartitionList;
 use super::reader::PartitionReader;
 use crate::client::error::{ClientError, Severity};
 use crate::client::types::{ClientConfig, GroupEvent};
@@ -98,9 +100,9 @@ impl Consumer {
     /// rebalances are only answered here). Errors that librdkafka recovers from by itself (lost
     /// connections, all brokers down) are logged and not returned.
     pub fn poll_event(&mut self, timeout: Duration) -> Option<GroupEvent> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         loop {
-            let event = self.queue.poll(deadline.saturating_duration_since(Instant::now()))?;
+            let event = self.queue.poll(left(deadline))?;
             let told = match event.kind() {
                 ffi::RD_KAFKA_EVENT_REBALANCE => Some(self.rebalance(&event)),
                 ffi::RD_KAFKA_EVENT_ERROR => self.failure(&event).map(GroupEvent::Failed),
@@ -171,8 +173,12 @@ impl Consumer {
         self.forget_readers();
         let readers = self.readers_for(OPERATION, offsets)?;
         // SAFETY: handle and list are live; the list is copied.
-        self.checked(OPERATION, unsafe { ffi::rd_kafka_assign(self.client.ptr(), list.ptr()) })?;
-        Ok(readers)
+        let code = unsafe { ffi::rd_kafka_assign(self.client.ptr(), list.ptr()) };
+        let assigned = self.checked(OPERATION, code);
+        if assigned.is_err() {
+            self.forget_readers();
+        }
+        assigned.map(|()| readers)
     }
 
     /// Gives the whole assignment back. Answers [`GroupEvent::Revoked`].
@@ -284,7 +290,7 @@ impl Consumer {
         }
         self.closed = true;
         self.forget_readers();
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline(timeout);
         // SAFETY: handle and queue are live; the error object is ours.
         let started = ffi::plain(OPERATION, unsafe {
             ffi::rd_kafka_consumer_close_queue(self.client.ptr(), self.queue.ptr())
@@ -295,7 +301,7 @@ impl Consumer {
         }
         // SAFETY: the handle is live.
         while unsafe { ffi::rd_kafka_consumer_closed(self.client.ptr()) } == 0 {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = left(deadline);
             if left.is_zero() {
                 return Err(error::from_code(OPERATION, code::TIMED_OUT));
             }

@@ -4,14 +4,16 @@
 
 use std::fmt;
 use std::ptr::{self, NonNull};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tidemill_core::record::{Offset, TopicPartition};
 
 use super::code;
 use super::consumer::Consumer;
 use super::error::{self, check, invalid};
-use super::ffi::{self, Client, PartitionList, Queue, millis};
+use super::ffi::{self, deadline, left, millis};
+use super::handle::{Client, Queue};
+use super::list::PartitionList;
 use crate::client::error::ClientError;
 use crate::client::types::{Committed, OffsetCommit};
 
@@ -117,8 +119,8 @@ impl Consumer {
                 ptr::null_mut(),
             )
         })?;
-        let deadline = Instant::now() + timeout;
-        while let Some(event) = replies.poll(deadline.saturating_duration_since(Instant::now())) {
+        let deadline = deadline(timeout);
+        while let Some(event) = replies.poll(left(deadline)) {
             if event.kind() != ffi::RD_KAFKA_EVENT_OFFSET_COMMIT {
                 continue;
             }

@@ -17,6 +17,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 
+use super::ffi::{deadline, left};
 use crate::client::types::ClientConfig;
 
 /// The member was not taken out of its group: its partitions return after `session.timeout.ms`.
@@ -84,7 +85,7 @@ pub fn leave_group(
         .get("bootstrap.servers")
         .or_else(|| config.get("metadata.broker.list"))
         .unwrap_or_default();
-    let deadline = Instant::now() + timeout;
+    let deadline = deadline(timeout);
     let mut outcome = Err(LeaveError::Refused { code: TRY_AGAIN[1] });
     while outcome.is_err() && Instant::now() < deadline {
         for address in bootstrap.split(',').map(str::trim).filter(|address| !address.is_empty()) {
@@ -96,8 +97,7 @@ pub fn leave_group(
             }
         }
         // The coordinator is elsewhere or still loading: nothing to wait on but time.
-        let left = deadline.saturating_duration_since(Instant::now());
-        std::thread::sleep(left.min(Duration::from_millis(100)));
+        std::thread::sleep(left(deadline).min(Duration::from_millis(100)));
     }
     outcome
 }
@@ -209,5 +209,5 @@ impl<'a> Connection<'a> {
 
 // A socket timeout of zero means "for ever", so at least a millisecond is left.
 fn time_left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    left(deadline).max(Duration::from_millis(1))
 }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use tidemill_core::record::{Headers, Offset, RawRecord, Timestamp};
 
 use super::code;
-use super::ffi::{self, Client, text};
+use super::ffi::{self, text};
+use super::handle::Client;
 
 /// One record as librdkafka fetched it: nothing is copied, headers are parsed when asked for.
 ///

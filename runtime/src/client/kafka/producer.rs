@@ -16,7 +16,8 @@ use super::code;
 use super::conf::{Conf, opaque_pointer, option_of};
 use super::delivery::{self, DeliveryLog};
 use super::error::{self, Flagged, check, invalid};
-use super::ffi::{self, Client, c_string, millis};
+use super::ffi::{self, c_string, millis};
+use super::handle::Client;
 use crate::client::error::{ClientError, Severity};
 use crate::client::types::{
     AckedPosition, ClientConfig, DeliveryError, Outgoing, PositionSlot, SendError, TopicHandle,

@@ -11,7 +11,8 @@ use tidemill_core::record::{Offset, RawRecord, TopicPartition};
 
 use super::code;
 use super::error;
-use super::ffi::{self, Queue};
+use super::ffi;
+use super::handle::Queue;
 use super::message::Message;
 use crate::client::error::ClientError;
 

@@ -1,5 +1,6 @@
 //! Unit tests that need no broker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidemill_core::record::Offset;
@@ -7,8 +8,8 @@ use tidemill_core::record::Offset;
 use super::delivery::{DeliveryLog, tag, untag};
 use super::error::{Flagged, from_code};
 use super::ffi::millis;
-use super::{Consumer, Producer, code};
-use crate::client::{AckedPosition, ClientConfig, Severity};
+use super::{Admin, Consumer, GroupMetadata, Message, PartitionReader, Producer, code};
+use crate::client::{AckedPosition, ClientConfig, Severity, Waker};
 
 #[test]
 fn an_option_error_names_the_option_and_never_its_value() {
@@ -91,4 +92,27 @@ fn a_tag_is_its_slot_and_null_is_none() {
     assert_eq!(untag(tag(None)), None);
     assert_eq!(untag(tag(Some(0))), Some(0));
     assert_eq!(untag(tag(Some(41))), Some(41));
+}
+
+#[test]
+fn everything_may_move_to_another_thread() {
+    fn sendable<T: Send>() {}
+    sendable::<Admin>();
+    sendable::<Consumer>();
+    sendable::<GroupMetadata>();
+    sendable::<Message>();
+    sendable::<PartitionReader>();
+    sendable::<Producer>();
+}
+
+#[test]
+fn a_timeout_beyond_reckoning_is_no_panic() {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", "127.0.0.1:1");
+    let waker = Arc::new(Waker::new());
+    let mut consumer = Consumer::new(&config, Arc::clone(&waker)).expect("the options are valid");
+    waker.wake();
+    assert!(waker.wait(Duration::MAX));
+    assert_eq!(consumer.poll_event(Duration::ZERO), None);
+    consumer.close(Duration::MAX).expect("there is nothing to leave");
 }

@@ -11,8 +11,9 @@
 use std::time::Duration;
 
 use super::error::Flagged;
-use super::ffi::{self, PartitionList, millis};
+use super::ffi::{self, millis};
 use super::group::GroupMetadata;
+use super::list::PartitionList;
 use super::producer::Producer;
 use crate::client::error::ClientError;
 use crate::client::types::OffsetCommit;
