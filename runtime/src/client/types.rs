@@ -6,6 +6,7 @@ use std::fmt;
 use tidemill_core::record::{Headers, Offset, Partition, Timestamp, TopicPartition};
 
 use super::error::ClientError;
+use crate::config::ClientProperties;
 
 /// Options of one client, by librdkafka's names (`bootstrap.servers`, `isolation.level`, ..).
 ///
@@ -43,6 +44,16 @@ impl ClientConfig {
 impl From<BTreeMap<String, String>> for ClientConfig {
     fn from(options: BTreeMap<String, String>) -> Self {
         Self { options }
+    }
+}
+
+impl From<&ClientProperties> for ClientConfig {
+    fn from(properties: &ClientProperties) -> Self {
+        let mut config = Self::new();
+        for (name, value) in properties.iter() {
+            config.set(name, value);
+        }
+        config
     }
 }
 

@@ -10,6 +10,7 @@ use super::error::{Flagged, from_code};
 use super::ffi::millis;
 use super::{Admin, Consumer, GroupMetadata, Message, PartitionReader, Producer, code};
 use crate::client::{AckedPosition, ClientConfig, Severity, Waker};
+use crate::config::{Config, WorkerIdentity};
 
 #[test]
 fn an_option_error_names_the_option_and_never_its_value() {
@@ -115,4 +116,19 @@ fn a_timeout_beyond_reckoning_is_no_panic() {
     assert!(waker.wait(Duration::MAX));
     assert_eq!(consumer.poll_event(Duration::ZERO), None);
     consumer.close(Duration::MAX).expect("there is nothing to leave");
+}
+
+#[test]
+fn every_client_is_made_from_the_properties_of_a_configuration() {
+    let config = Config::new("app", "127.0.0.1:1");
+    let worker = WorkerIdentity::new("3f2a", 1);
+    let consumer = ClientConfig::from(&config.consumer_properties(&worker));
+    let restore = ClientConfig::from(&config.restore_properties("3f2a"));
+    let producer = ClientConfig::from(&config.producer_properties(&worker));
+    let admin = ClientConfig::from(&config.admin_properties("3f2a"));
+    Consumer::new(&consumer, Arc::default()).expect("the properties are valid");
+    Consumer::new(&restore, Arc::default()).expect("the properties are valid");
+    Producer::new(&producer).expect("the properties are valid");
+    Admin::new(&admin).expect("the properties are valid");
+    assert_eq!(consumer.get("bootstrap.servers"), Some("127.0.0.1:1"));
 }
