@@ -14,8 +14,8 @@
 //! * [`driver`]: a whole topology without a broker, for tests.
 #![forbid(unsafe_code)]
 
-pub mod dsl;
 pub mod driver;
+pub mod dsl;
 pub mod errors;
 pub mod processor;
 pub mod record;

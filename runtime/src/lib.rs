@@ -1,5 +1,34 @@
-//! Exactly-once stream processing on Kafka.
+//! Exactly-once stream processing on Kafka: Kafka Streams for Rust.
+//!
+//! A topology is written with [`StreamsBuilder`](dsl::StreamsBuilder) or node by node with
+//! [`Topology`](topology::Topology). [`Tidemill`] runs it as members of a consumer group, keeps
+//! keyed state in RocksDB, and commits outputs, changelogs and input offsets in one Kafka
+//! transaction.
+//!
+//! In the order of a record's path:
+//!
+//! * [`client`]: the only code that knows Kafka's client library;
+//! * `worker`: one thread, its tasks, the commit protocol executed;
+//! * [`tidemill_core`]: tasks, processors, stores: everything that needs no I/O;
+//! * [`storage`]: the only code that knows RocksDB;
+//! * `restore`: from changelogs to stores;
+//! * [`app`]: starting, watching and stopping all of it.
 
+pub mod app;
 pub mod client;
+mod clock;
 pub mod config;
+mod error;
+mod failpoint;
+mod restore;
 pub mod storage;
+mod topics;
+mod worker;
+
+pub use app::{CloseOptions, Metrics, State, StreamThreadExceptionResponse, Tidemill};
+pub use config::Config;
+pub use error::Error;
+pub use restore::StateRestoreListener;
+pub use tidemill_core::{
+    BoxError, errors, processor, record, serdes, store, task, topology, transaction,
+};

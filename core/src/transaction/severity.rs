@@ -1,5 +1,7 @@
 //! What an error of the client means for the transaction.
 
+use std::fmt;
+
 /// How bad an error is, and so what to do. Worker code matches on this, never on text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Severity {
@@ -13,4 +15,15 @@ pub enum Severity {
     /// Nothing that retrying or rebuilding mends, e.g. missing rights or a bad configuration: stop
     /// with an error.
     Fatal,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Retry => "retry",
+            Self::Abort => "abort",
+            Self::Fenced => "fenced",
+            Self::Fatal => "fatal",
+        })
+    }
 }

@@ -1,36 +1,6 @@
 //! The one error type of the client seam, and what it asks of the caller.
 
-use std::fmt;
-
-/// What a failed client call asks of its caller.
-///
-/// The four reactions are the four rows of the table that librdkafka's transactional producer is
-/// documented with; calls outside transactions use the same scale.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Severity {
-    /// Nothing was decided: make the same call again, with the same arguments and a deadline of
-    /// your own. After a commit or abort no other transactional call is legal until it is decided.
-    Retry,
-    /// The transaction cannot be committed: abort it, drop what it wrote, rewind the inputs to the
-    /// committed offsets, begin again.
-    Abort,
-    /// Superseded, or the producer is unusable: drop the client, make a new one, rebuild the tasks
-    /// from committed data. Never a reason to exit.
-    Fenced,
-    /// A programming, configuration or authorisation error: trying again cannot help.
-    Fatal,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Retry => "retry",
-            Self::Abort => "abort",
-            Self::Fenced => "fenced",
-            Self::Fatal => "fatal",
-        })
-    }
-}
+pub use tidemill_core::transaction::Severity;
 
 /// A client call failed.
 ///

@@ -1,0 +1,189 @@
+//! Looking at the topics on the broker, and creating the internal ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tidemill_core::topology::{TopicName, Topology};
+
+use super::Plan;
+use crate::Error;
+use crate::client::{Admin, NewTopic, Severity, TopicCreation};
+use crate::clock::monotonic;
+use crate::config::Config;
+
+/// One request to the broker, when it is well.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An internal topic as it has to be.
+struct Wanted {
+    name: String,
+    partitions: u32,
+    configs: BTreeMap<String, String>,
+}
+
+/// Checks the user's topics, creates the internal ones and checks those that were there.
+///
+/// # Errors
+/// If the broker can't be reached for `task.timeout.ms`, or topics are missing or do not fit.
+pub(crate) fn prepare(admin: &Admin, topology: &Topology, config: &Config) -> Result<Plan, Error> {
+    let counts = user_topics(admin, topology, config)?;
+    let plan = Plan::new(topology, &config.application_id, &counts).map_err(Error::Topics)?;
+    let wanted = wanted(&plan, config);
+    create(admin, &wanted, config)?;
+    check(admin, &wanted, config)?;
+    Ok(plan)
+}
+
+/// Returns the partition counts of all topics of the user that the topology reads or writes.
+fn user_topics(
+    admin: &Admin,
+    topology: &Topology,
+    config: &Config,
+) -> Result<BTreeMap<String, u32>, Error> {
+    let subs = topology.sub_topologies();
+    let sources = subs.iter().flat_map(|sub| sub.source_topics.iter().map(|(topic, _)| topic));
+    let sinks = subs.iter().flat_map(|sub| &sub.sink_topics);
+    let user = |topic: &'_ TopicName| match topic {
+        TopicName::User(name) => Some(name.clone()),
+        TopicName::Internal(_) => None,
+    };
+    let mut names: BTreeSet<String> = sources.chain(sinks).filter_map(user).collect();
+    names.extend(config.dead_letter_queue_topic.clone());
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut missing = Vec::new();
+    let mut counts = BTreeMap::new();
+    let doing = format!("could not look up the topics at {}", config.bootstrap_servers);
+    let found = retrying(config, &doing, |timeout| admin.topics(&names, timeout))?;
+    for topic in found {
+        match topic.partitions.and_then(|count| u32::try_from(count).ok()) {
+            Some(count) => drop(counts.insert(topic.name, count)),
+            None => missing.push(format!(
+                "topic {} does not exist: create it (Tidemill creates internal topics only)",
+                topic.name
+            )),
+        }
+    }
+    if missing.is_empty() { Ok(counts) } else { Err(Error::Topics(missing)) }
+}
+
+/// Lists the internal topics with Kafka Streams' settings.
+fn wanted(plan: &Plan, config: &Config) -> Vec<Wanted> {
+    let set = |entries: &[(&str, &str)]| -> BTreeMap<String, String> {
+        entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    };
+    let mut wanted = Vec::new();
+    for (name, partitions) in &plan.repartitions {
+        let mut configs = set(&[
+            ("cleanup.policy", "delete"),
+            ("message.timestamp.type", "CreateTime"),
+            ("retention.ms", "-1"),
+            ("segment.bytes", "52428800"),
+        ]);
+        configs.extend(config.topic_options.clone());
+        wanted.push(Wanted { name: name.clone(), partitions: *partitions, configs });
+    }
+    for sub in &plan.subs {
+        for (store, changelog) in sub.sub_topology.stores.iter().zip(&sub.changelogs) {
+            let Some(name) = changelog.clone() else { continue };
+            let mut configs =
+                set(&[("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime")]);
+            configs.extend(config.topic_options.clone());
+            configs.extend(store.changelog_config.clone());
+            wanted.push(Wanted { name, partitions: sub.partitions, configs });
+        }
+    }
+    wanted
+}
+
+fn create(admin: &Admin, wanted: &[Wanted], config: &Config) -> Result<(), Error> {
+    let topics: Vec<NewTopic> = wanted
+        .iter()
+        .map(|topic| NewTopic {
+            name: topic.name.clone(),
+            partitions: i32::try_from(topic.partitions).unwrap_or(i32::MAX),
+            replication_factor: config.replication_factor,
+            configs: topic.configs.clone(),
+        })
+        .collect();
+    if topics.is_empty() {
+        return Ok(());
+    }
+    retrying(config, "could not create the internal topics", |timeout| {
+        for (topic, outcome) in admin.create_topics(&topics, timeout)? {
+            match outcome {
+                TopicCreation::Created => tracing::info!(topic, "created internal topic"),
+                TopicCreation::AlreadyExists => {}
+                TopicCreation::Failed(error) => return Err(error),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Checks partition counts and cleanup policies of the internal topics as they are.
+fn check(admin: &Admin, wanted: &[Wanted], config: &Config) -> Result<(), Error> {
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = wanted.iter().map(|topic| &*topic.name).collect();
+    let deadline = monotonic() + config.task_timeout;
+    let doing = "could not look up the internal topics";
+    let found = loop {
+        // a topic that was just created is not known to every broker at once
+        let found = retrying(config, doing, |timeout| admin.topics(&names, timeout))?;
+        if found.iter().all(|topic| topic.partitions.is_some()) || monotonic() >= deadline {
+            break found;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let settings = retrying(config, doing, |timeout| admin.topic_configs(&names, timeout))?;
+    let mut problems = Vec::new();
+    for topic in wanted {
+        let has = found.iter().find(|f| f.name == topic.name).and_then(|f| f.partitions);
+        if has != Some(topic.partitions as usize) {
+            problems.push(format!(
+                "internal topic {} has {} partitions, expects {}: after a change of the input \
+                 topics or the topology, reset the application (delete its internal topics and \
+                 offsets) or give it a new application.id",
+                topic.name,
+                has.map_or_else(|| "no".to_owned(), |has| has.to_string()),
+                topic.partitions,
+            ));
+        }
+        let policy = settings
+            .iter()
+            .find(|setting| setting.name == topic.name)
+            .and_then(|setting| setting.entries.get("cleanup.policy"));
+        let expected = topic.configs.get("cleanup.policy");
+        if let (Some(policy), Some(expected)) = (policy, expected)
+            && policy != expected
+        {
+            problems.push(format!(
+                "internal topic {} has cleanup.policy={policy}, expects {expected}: with another \
+                 policy the broker deletes records that are still needed",
+                topic.name,
+            ));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Error::Topics(problems)) }
+}
+
+/// Repeats a request while it fails in a way that may pass, for `task.timeout.ms`.
+pub(crate) fn retrying<T>(
+    config: &Config,
+    doing: &str,
+    mut request: impl FnMut(Duration) -> Result<T, crate::client::ClientError>,
+) -> Result<T, Error> {
+    let deadline = monotonic() + config.task_timeout;
+    loop {
+        let left = deadline.saturating_duration_since(monotonic());
+        match request(REQUEST_TIMEOUT.min(left.max(Duration::from_secs(1)))) {
+            Ok(answer) => return Ok(answer),
+            Err(error) if error.severity == Severity::Retry && !left.is_zero() => {
+                tracing::warn!(%error, "{doing}; trying again");
+                std::thread::sleep(Duration::from_millis(100).min(left));
+            }
+            Err(error) => return Err(Error::client(doing, error)),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The producer of a worker, as the tasks see it: topics and changelogs resolved once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tidemill_core::BoxError;
+use tidemill_core::processor::{Collector, Outgoing, SendError, SinkTopic};
+use tidemill_core::record::{Headers, Timestamp, TopicPartition};
+use tidemill_core::store::StoreIndex;
+
+use crate::Error;
+use crate::client::{self, Admin, ClientConfig, PositionSlot, Producer, TopicHandle};
+use crate::clock::monotonic;
+use crate::config::{Config, WorkerIdentity};
+use crate::topics::retrying;
+
+use super::client_config;
+
+/// How long a full send queue is waited for at a time.
+const QUEUE_WAIT: Duration = Duration::from_millis(10);
+
+/// A changelog partition that a task writes. Stays valid when the producer is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ChangelogTarget(usize);
+
+struct Changelog {
+    partition: TopicPartition,
+    handle: TopicHandle,
+    slot: PositionSlot,
+}
+
+/// The producer with what is known of the topics it sends to.
+pub(super) struct Outbox {
+    properties: ClientConfig,
+    transactional: bool,
+    send_timeout: Duration,
+    pub(super) producer: Producer,
+    /// By [`SinkTopic::index`].
+    topics: Vec<(String, TopicHandle, u32)>,
+    by_name: HashMap<String, u32>,
+    changelogs: Vec<Changelog>,
+}
+
+impl Outbox {
+    /// Makes the producer and, under exactly-once, ends whatever transaction a predecessor with
+    /// the same transactional id left open.
+    pub(super) fn new(config: &Config, identity: &WorkerIdentity) -> Result<Self, Error> {
+        let properties = client_config(&config.producer_properties(identity));
+        let producer = make_producer(&properties, config)?;
+        Ok(Self {
+            properties,
+            transactional: config.exactly_once(),
+            send_timeout: config.transaction_timeout,
+            producer,
+            topics: Vec::new(),
+            by_name: HashMap::new(),
+            changelogs: Vec::new(),
+        })
+    }
+
+    /// Replaces the producer: its epoch is superseded, whatever of it is still under way is refused
+    /// by the broker from now on (INV-6).
+    pub(super) fn replace_producer(&mut self, config: &Config) -> Result<(), Error> {
+        debug_assert_eq!(self.transactional, config.exactly_once(), "the guarantee never changes");
+        self.producer = make_producer(&self.properties, config)?;
+        for (name, handle, _) in &mut self.topics {
+            *handle = topic(&mut self.producer, name)?;
+        }
+        for changelog in &mut self.changelogs {
+            changelog.handle = topic(&mut self.producer, &changelog.partition.topic)?;
+            changelog.slot = self.producer.register_position(changelog.partition.clone());
+        }
+        Ok(())
+    }
+
+    /// Returns the target of a changelog partition.
+    pub(super) fn changelog(
+        &mut self,
+        partition: &TopicPartition,
+    ) -> Result<ChangelogTarget, Error> {
+        let known = self.changelogs.iter().position(|known| known.partition == *partition);
+        if let Some(index) = known {
+            return Ok(ChangelogTarget(index));
+        }
+        let handle = topic(&mut self.producer, &partition.topic)?;
+        let slot = self.producer.register_position(partition.clone());
+        self.changelogs.push(Changelog { partition: partition.clone(), handle, slot });
+        Ok(ChangelogTarget(self.changelogs.len() - 1))
+    }
+
+    /// All targets that were asked for so far.
+    pub(super) fn targets(&self) -> impl Iterator<Item = ChangelogTarget> + use<> {
+        (0..self.changelogs.len()).map(ChangelogTarget)
+    }
+
+    pub(super) fn partition(&self, target: ChangelogTarget) -> &TopicPartition {
+        &self.changelogs[target.0].partition
+    }
+
+    pub(super) fn slot(&self, target: ChangelogTarget) -> PositionSlot {
+        self.changelogs[target.0].slot
+    }
+
+    /// Looks at the outbox as one task.
+    pub(super) fn of_task<'a>(
+        &'a mut self,
+        admin: &'a Admin,
+        config: &'a Config,
+        changelogs: &'a [Option<ChangelogTarget>],
+    ) -> TaskOutbox<'a> {
+        TaskOutbox { outbox: self, admin, config, changelogs }
+    }
+
+    fn send(&mut self, record: &client::Outgoing<'_>) -> Result<(), SendError> {
+        let mut deadline = None;
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err(client::SendError::QueueFull) => {
+                    let deadline = *deadline.get_or_insert_with(|| monotonic() + self.send_timeout);
+                    if monotonic() >= deadline {
+                        let text = "the send queue stayed full: the broker takes no records";
+                        return Err(SendError::Failed(text.into()));
+                    }
+                    self.producer.poll(QUEUE_WAIT);
+                }
+                Err(error @ client::SendError::TooLarge { .. }) => {
+                    return Err(SendError::Rejected(error.into()));
+                }
+                Err(client::SendError::Failed(error)) => {
+                    return Err(SendError::Failed(error.into()));
+                }
+            }
+        }
+    }
+}
+
+fn make_producer(properties: &ClientConfig, config: &Config) -> Result<Producer, Error> {
+    let mut producer = Producer::new(properties)
+        .map_err(|cause| Error::client("could not make the producer", cause))?;
+    if config.exactly_once() {
+        retrying(config, "could not initialise transactions", |timeout| {
+            producer.init_transactions(timeout)
+        })?;
+    }
+    Ok(producer)
+}
+
+fn topic(producer: &mut Producer, name: &str) -> Result<TopicHandle, Error> {
+    producer.topic(name).map_err(|cause| Error::client(format!("could not send to {name}"), cause))
+}
+
+/// The outbox while one task works.
+pub(super) struct TaskOutbox<'a> {
+    outbox: &'a mut Outbox,
+    admin: &'a Admin,
+    config: &'a Config,
+    changelogs: &'a [Option<ChangelogTarget>],
+}
+
+impl Collector for TaskOutbox<'_> {
+    fn resolve(&mut self, name: &str) -> Result<SinkTopic, BoxError> {
+        if let Some(index) = self.outbox.by_name.get(name).copied() {
+            let partitions = self.outbox.topics[index as usize].2;
+            return Ok(SinkTopic { index, partitions });
+        }
+        let doing = format!("could not look up topic {name}");
+        let found = retrying(self.config, &doing, |timeout| self.admin.topics(&[name], timeout))?;
+        let partitions = found.first().and_then(|topic| topic.partitions);
+        let partitions = partitions.and_then(|count| u32::try_from(count).ok());
+        let partitions =
+            partitions.ok_or_else(|| format!("topic {name} does not exist: create it"))?;
+        let handle = topic(&mut self.outbox.producer, name)?;
+        let index = u32::try_from(self.outbox.topics.len())?;
+        self.outbox.topics.push((name.to_owned(), handle, partitions));
+        self.outbox.by_name.insert(name.to_owned(), index);
+        Ok(SinkTopic { index, partitions })
+    }
+
+    fn send(&mut self, record: Outgoing<'_>) -> Result<(), SendError> {
+        let (_, topic, _) = self.outbox.topics[record.topic.index as usize];
+        self.outbox.send(&client::Outgoing {
+            topic,
+            partition: record.partition,
+            key: record.key,
+            value: record.value,
+            timestamp: record.timestamp,
+            headers: record.headers,
+            position: None,
+        })
+    }
+
+    fn log(
+        &mut self,
+        store: StoreIndex,
+        key: &[u8],
+        value: Option<&[u8]>,
+        timestamp: Timestamp,
+    ) -> Result<(), SendError> {
+        let target = self.changelogs.get(store.0 as usize).copied().flatten();
+        let target = target.expect("only stores with a changelog log");
+        let Changelog { partition, handle, slot } = &self.outbox.changelogs[target.0];
+        let record = client::Outgoing {
+            topic: *handle,
+            partition: Some(partition.partition),
+            key: Some(key),
+            value,
+            timestamp,
+            headers: &Headers::new(),
+            position: Some(*slot),
+        };
+        self.outbox.send(&record)
+    }
+}
