@@ -38,6 +38,19 @@ pub enum Error {
         #[source]
         cause: ClientError,
     },
+    /// The consumer group does not take the worker as a member any more.
+    #[error(
+        "the membership in group {group} failed: {cause}; if another process has the same \
+         group.instance.id (a copied state directory, or the same prefix in two configurations), \
+         give each process its own"
+    )]
+    Membership {
+        /// The group: the application's id.
+        group: String,
+        /// What the client says.
+        #[source]
+        cause: ClientError,
+    },
     /// Topics are missing or not as they have to be; all of them are listed.
     #[error("the topics are not as the topology needs them:\n  - {}", .0.join("\n  - "))]
     Topics(Vec<String>),

@@ -30,5 +30,5 @@ pub use config::Config;
 pub use error::Error;
 pub use restore::StateRestoreListener;
 pub use tidemill_core::{
-    BoxError, errors, processor, record, serdes, store, task, topology, transaction,
+    BoxError, driver, dsl, errors, processor, record, serdes, store, task, topology, transaction,
 };

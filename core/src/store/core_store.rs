@@ -94,14 +94,6 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         }
     }
 
-    pub(crate) fn name(&self) -> &str {
-        &self.spec.name
-    }
-
-    pub(crate) fn is_null_key(&self, key: &K) -> bool {
-        self.key_serde.is_null(key)
-    }
-
     pub(super) fn now(&self) -> Timestamp {
         self.now.get()
     }

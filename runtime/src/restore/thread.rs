@@ -1,5 +1,6 @@
 //! The restoring thread: one consumer without a group, all jobs at once.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -58,7 +59,12 @@ impl Restorer {
         };
         let thread = std::thread::Builder::new()
             .name("tidemill-restore".to_owned())
-            .spawn(move || restoring.run())
+            .spawn(move || {
+                // a bug here must not leave the workers waiting for an answer
+                if catch_unwind(AssertUnwindSafe(|| restoring.run())).is_err() {
+                    restoring.give_up();
+                }
+            })
             .map_err(|error| Error::Thread(format!("could not start a thread: {error}")))?;
         Ok(Self { jobs: Some(jobs), waker, thread: Some(thread), restored })
     }

@@ -14,6 +14,14 @@ use crate::config::Config;
 /// One request to the broker, when it is well.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A broker that can't be reached at the start is most likely a wrong address.
+const STARTUP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long the start may take on the broker's account.
+fn startup_limit(config: &Config) -> Duration {
+    config.task_timeout.min(STARTUP_LIMIT)
+}
+
 /// An internal topic as it has to be.
 struct Wanted {
     name: String,
@@ -24,7 +32,7 @@ struct Wanted {
 /// Checks the user's topics, creates the internal ones and checks those that were there.
 ///
 /// # Errors
-/// If the broker can't be reached for `task.timeout.ms`, or topics are missing or do not fit.
+/// If the broker can't be reached for 30 s or `task.timeout.ms`, or topics are missing or do not fit.
 pub(crate) fn prepare(admin: &Admin, topology: &Topology, config: &Config) -> Result<Plan, Error> {
     let counts = user_topics(admin, topology, config)?;
     let plan = Plan::new(topology, &config.application_id, &counts).map_err(Error::Topics)?;
@@ -53,7 +61,7 @@ fn user_topics(
     let mut missing = Vec::new();
     let mut counts = BTreeMap::new();
     let doing = format!("could not look up the topics at {}", config.bootstrap_servers);
-    let found = retrying(config, &doing, |timeout| admin.topics(&names, timeout))?;
+    let found = retrying(startup_limit(config), &doing, |t| admin.topics(&names, t))?;
     for topic in found {
         match topic.partitions.and_then(|count| u32::try_from(count).ok()) {
             Some(count) => drop(counts.insert(topic.name, count)),
@@ -108,7 +116,7 @@ fn create(admin: &Admin, wanted: &[Wanted], config: &Config) -> Result<(), Error
     if topics.is_empty() {
         return Ok(());
     }
-    retrying(config, "could not create the internal topics", |timeout| {
+    retrying(startup_limit(config), "could not create the internal topics", |timeout| {
         for (topic, outcome) in admin.create_topics(&topics, timeout)? {
             match outcome {
                 TopicCreation::Created => tracing::info!(topic, "created internal topic"),
@@ -126,17 +134,18 @@ fn check(admin: &Admin, wanted: &[Wanted], config: &Config) -> Result<(), Error>
         return Ok(());
     }
     let names: Vec<&str> = wanted.iter().map(|topic| &*topic.name).collect();
-    let deadline = monotonic() + config.task_timeout;
+    let limit = startup_limit(config);
+    let deadline = monotonic() + limit;
     let doing = "could not look up the internal topics";
     let found = loop {
         // a topic that was just created is not known to every broker at once
-        let found = retrying(config, doing, |timeout| admin.topics(&names, timeout))?;
+        let found = retrying(limit, doing, |timeout| admin.topics(&names, timeout))?;
         if found.iter().all(|topic| topic.partitions.is_some()) || monotonic() >= deadline {
             break found;
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    let settings = retrying(config, doing, |timeout| admin.topic_configs(&names, timeout))?;
+    let settings = retrying(limit, doing, |timeout| admin.topic_configs(&names, timeout))?;
     let mut problems = Vec::new();
     for topic in wanted {
         let has = found.iter().find(|f| f.name == topic.name).and_then(|f| f.partitions);
@@ -168,13 +177,13 @@ fn check(admin: &Admin, wanted: &[Wanted], config: &Config) -> Result<(), Error>
     if problems.is_empty() { Ok(()) } else { Err(Error::Topics(problems)) }
 }
 
-/// Repeats a request while it fails in a way that may pass, for `task.timeout.ms`.
+/// Repeats a request while it fails in a way that may pass, for at most `limit`.
 pub(crate) fn retrying<T>(
-    config: &Config,
+    limit: Duration,
     doing: &str,
     mut request: impl FnMut(Duration) -> Result<T, crate::client::ClientError>,
 ) -> Result<T, Error> {
-    let deadline = monotonic() + config.task_timeout;
+    let deadline = monotonic() + limit;
     loop {
         let left = deadline.saturating_duration_since(monotonic());
         match request(REQUEST_TIMEOUT.min(left.max(Duration::from_secs(1)))) {

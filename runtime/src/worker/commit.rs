@@ -56,11 +56,11 @@ impl Worker {
 
     /// Commits if any task needs it.
     pub(super) fn commit_if_needed(&mut self) -> Result<Settled, Error> {
-        self.last_commit = monotonic();
         let needed = self.running().any(|(_, running)| running.task.commit_needed());
         if !needed {
             return Ok(Settled::Nothing);
         }
+        self.last_commit = monotonic();
         self.begin_work()?;
         self.drive(Input::CommitDue)
     }
@@ -303,7 +303,12 @@ impl Worker {
         self.recover_producer(settled)?;
         match settled {
             Settled::Nothing | Settled::Committed => Ok(()),
-            Settled::RolledBack | Settled::Fenced => self.reopen(),
+            Settled::RolledBack | Settled::Fenced => {
+                self.close_tasks();
+                failpoint::pass("X2");
+                self.must_reopen = true;
+                Ok(())
+            }
         }
     }
 }

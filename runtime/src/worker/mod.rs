@@ -11,7 +11,7 @@
 //!   that the loop takes when it is ready.
 //! * A task is in exactly one place: waiting, with the restoring thread, or running.
 //! * After an aborted or doubtful transaction *every* running task is dropped and built anew from
-//!   what is committed ([`Worker::reopen`]): there is no second way back (INV-5).
+//!   what is committed: there is no second way back (INV-5).
 //! * Committed offsets are read before the changelogs' ends (INV-4), and both before the first
 //!   record.
 
@@ -124,6 +124,10 @@ pub(crate) struct Worker {
     /// Storage of tasks that were given back, open until it is known who owns them next.
     kept: BTreeMap<TaskId, TaskDb>,
 
+    /// The tasks were closed after an abort: they are opened again once it is clear that they are
+    /// still ours.
+    must_reopen: bool,
+
     restore_jobs: u64,
     restored: mpsc::Receiver<RestoreOutcome>,
     restored_sender: mpsc::Sender<RestoreOutcome>,
@@ -167,6 +171,7 @@ impl Worker {
             readers: BTreeMap::new(),
             slots: BTreeMap::new(),
             kept: BTreeMap::new(),
+            must_reopen: false,
             restore_jobs: 0,
             restored,
             restored_sender,

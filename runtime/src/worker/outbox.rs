@@ -139,7 +139,7 @@ fn make_producer(properties: &ClientConfig, config: &Config) -> Result<Producer,
     let mut producer = Producer::new(properties)
         .map_err(|cause| Error::client("could not make the producer", cause))?;
     if config.exactly_once() {
-        retrying(config, "could not initialise transactions", |timeout| {
+        retrying(config.task_timeout, "could not initialise transactions", |timeout| {
             producer.init_transactions(timeout)
         })?;
     }
@@ -165,7 +165,9 @@ impl Collector for TaskOutbox<'_> {
             return Ok(SinkTopic { index, partitions });
         }
         let doing = format!("could not look up topic {name}");
-        let found = retrying(self.config, &doing, |timeout| self.admin.topics(&[name], timeout))?;
+        let found = retrying(self.config.task_timeout, &doing, |timeout| {
+            self.admin.topics(&[name], timeout)
+        })?;
         let partitions = found.first().and_then(|topic| topic.partitions);
         let partitions = partitions.and_then(|count| u32::try_from(count).ok());
         let partitions =

@@ -40,9 +40,10 @@ impl Worker {
             return Ok(BTreeMap::new());
         }
         let config = &self.shared.config;
-        let committed = retrying(config, "could not read the committed offsets", |timeout| {
-            self.consumer.committed(partitions, timeout)
-        })?;
+        let committed =
+            retrying(config.task_timeout, "could not read the committed offsets", |timeout| {
+                self.consumer.committed(partitions, timeout)
+            })?;
         let earliest = self.log_ends(partitions, OffsetSpec::Earliest)?;
         let mut positions = BTreeMap::new();
         for Committed { partition, offset, metadata } in committed {
@@ -75,10 +76,11 @@ impl Worker {
         end: OffsetSpec,
     ) -> Result<BTreeMap<TopicPartition, Offset>, Error> {
         let config = &self.shared.config;
-        let ends = retrying(config, "could not read the ends of the logs", |timeout| {
-            let admin = &self.shared.admin;
-            admin.list_offsets(partitions, end, Isolation::ReadUncommitted, timeout)
-        })?;
+        let ends =
+            retrying(config.task_timeout, "could not read the ends of the logs", |timeout| {
+                let admin = &self.shared.admin;
+                admin.list_offsets(partitions, end, Isolation::ReadUncommitted, timeout)
+            })?;
         Ok(ends.into_iter().collect())
     }
 

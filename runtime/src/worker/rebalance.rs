@@ -19,13 +19,15 @@ use tidemill_core::store::{Checkpoint, StoreIndex, TaskStorage};
 use tidemill_core::task::{Task, TaskConfig, TaskIdle};
 
 use crate::Error;
-use crate::client::{GroupEvent, OffsetSpec};
+use crate::client::{ClientError, GroupEvent, OffsetSpec};
 use crate::clock::wall_clock;
 use crate::config::MaxTaskIdle;
 use crate::failpoint;
 use crate::restore::{RestoreJob, RestoreOutcome, StoreRestore};
 use crate::storage::Restorer as StoreRestorer;
 use crate::storage::{OpenOutcome, RocksStorage, StateDirectoryError, TaskDb, TaskLock};
+
+use crate::topics::retrying;
 
 use super::positions::StartPosition;
 use super::slot::{Running, Slot};
@@ -41,8 +43,25 @@ impl Worker {
         match event {
             GroupEvent::Assigned(partitions) => self.on_assigned(partitions),
             GroupEvent::Revoked { lost, .. } => self.on_revoked(lost),
-            GroupEvent::Failed(cause) => Err(Error::client("the group membership failed", cause)),
+            GroupEvent::Failed(cause) => self.on_group_failure(cause),
         }
+    }
+
+    /// A membership that failed can't be mended from here, with one exception: a broker may not
+    /// have heard of a topic that was just created.
+    fn on_group_failure(&self, cause: ClientError) -> Result<(), Error> {
+        if cause.is_unknown_topic_or_partition() {
+            let config = &self.shared.config;
+            let topics = self.shared.plan.subscription();
+            let known = retrying(config.task_timeout, "could not look up the topics", |timeout| {
+                self.shared.admin.topics(&topics, timeout)
+            })?;
+            if known.iter().all(|topic| topic.partitions.is_some()) {
+                tracing::debug!(error = %cause, "a topic was not yet known everywhere");
+                return Ok(());
+            }
+        }
+        Err(Error::Membership { group: self.shared.config.application_id.clone(), cause })
     }
 
     fn on_assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), Error> {
@@ -51,6 +70,7 @@ impl Worker {
         let group = self.consumer.group_metadata();
         self.group = Some(group.map_err(|e| Error::client("could not read the membership", e))?);
         self.assignment = partitions;
+        self.must_reopen = false;
         let tasks = self.tasks_of_assignment()?;
         // storage of tasks that went elsewhere is released, so that their new owners can open it
         self.kept.retain(|task, _| tasks.contains(task));
@@ -66,6 +86,7 @@ impl Worker {
         // what failed has no say any more: nothing of it was committed, the next owner repeats it
         let settled = settled.and_then(|settled| self.recover_producer(settled));
         self.group = None;
+        self.must_reopen = false;
         self.assignment.clear();
         self.positions.clear();
         self.consumer
@@ -74,14 +95,18 @@ impl Worker {
         settled
     }
 
-    /// Drops every task and builds it anew from what is committed: the way back from every abort
-    /// and every doubt (INV-5).
-    pub(super) fn reopen(&mut self) -> Result<(), Error> {
-        self.close_tasks();
-        failpoint::pass("X2");
+    /// Builds the tasks anew from what is committed: the way back from every abort and every doubt
+    /// (INV-5). Only after the group's events were looked at: a worker that was away for too long
+    /// learns there that its tasks are somebody else's.
+    pub(super) fn reopen_if_needed(&mut self) -> Result<(), Error> {
+        if !self.must_reopen || self.group.is_none() {
+            return Ok(());
+        }
         self.status.set(WorkerState::Rebalancing);
         let tasks = self.tasks_of_assignment()?;
-        self.begin(tasks)
+        self.begin(tasks)?;
+        self.must_reopen = false;
+        Ok(())
     }
 
     /// Closes all tasks; the storage that this thread has stays open.

@@ -52,6 +52,7 @@ impl Worker {
         while let Some(event) = self.consumer.poll_event(Duration::ZERO) {
             self.on_group_event(event)?;
         }
+        self.reopen_if_needed()?;
         self.take_restored()?;
         self.open_waiting()?;
         let read = self.read()?;
