@@ -14,6 +14,7 @@
 mod assembly;
 mod builder;
 mod consumed;
+mod describe;
 mod error;
 mod node;
 mod partitioner;
@@ -28,6 +29,7 @@ pub(crate) use assembly::{Assembly, Factory};
 pub use builder::Topology;
 pub(crate) use builder::check_name;
 pub use consumed::{AutoOffsetReset, Consumed, Produced};
+pub use describe::TopologyDescription;
 pub use error::TopologyError;
 pub(crate) use node::{Node, NodeKind, TypeInfo};
 pub use node::{RepartitionSpec, TopicName};
