@@ -1,5 +1,6 @@
 //! The same program gives the same topology as in Kafka Streams: names, numbers, sub-topologies,
 //! repartition topics and the text of `describe()`, compared with what Kafka Streams itself prints.
+#![expect(clippy::unwrap_used, reason = "a test may, also in its helpers")]
 
 use tidemill_core::BoxError;
 use tidemill_core::dsl::{

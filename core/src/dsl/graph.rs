@@ -38,7 +38,7 @@ struct Operator {
     parents: Vec<GraphId>,
     children: Vec<GraphId>,
     source: Option<SourceSpec>,
-    /// `None` once it is written.
+    /// `None` once it was tried.
     write: Option<Write>,
 }
 
@@ -139,45 +139,47 @@ impl Graph {
     /// Makes the topology.
     pub(super) fn build(mut self) -> Result<Topology, TopologyError> {
         self.merge_sources();
-        let mut mistakes = std::mem::take(&mut self.mistakes);
-        match self.write() {
-            Ok(topology) if mistakes.is_empty() => return Ok(topology),
-            Ok(_) => {}
-            Err(error) => mistakes.push(error),
-        }
+        let topology = self.write();
+        let mut mistakes = self.mistakes;
         match mistakes.pop() {
+            None => Ok(topology),
             Some(only) if mistakes.is_empty() => Err(only),
-            last => {
-                mistakes.extend(last);
+            Some(last) => {
+                mistakes.push(last);
                 Err(TopologyError::Several(mistakes))
             }
         }
     }
 
-    fn write(&mut self) -> Result<Topology, TopologyError> {
+    /// Writes every operator. One that is mistaken is left out together with all below it, so that
+    /// its mistake is reported and not what follows from it.
+    fn write(&mut self) -> Topology {
         let mut topology = Topology::new();
         let mut queue = BinaryHeap::from([Reverse((0, GraphId::ROOT))]);
-        let mut written = BTreeSet::new();
+        let (mut tried, mut written) = (BTreeSet::new(), BTreeSet::new());
         while let Some(Reverse((_, id))) = queue.pop() {
-            let operators = &mut self.operators;
-            let ready = operators[id.0].parents.iter().all(|parent| written.contains(parent));
-            if !ready || !written.insert(id) {
+            let ready = self.operators[id.0].parents.iter().all(|parent| written.contains(parent));
+            if !ready || !tried.insert(id) {
                 continue;
             }
-            if let Some(write) = operators[id.0].write.take() {
-                let parents: Vec<&str> = operators[id.0]
-                    .parents
-                    .iter()
-                    .filter(|parent| **parent != GraphId::ROOT)
-                    .map(|parent| &*operators[parent.0].name)
-                    .collect();
-                write(&mut topology, &parents)?;
+            if let Err(mistake) = self.write_one(id, &mut topology) {
+                self.fail(mistake);
+                continue;
             }
-            for child in &operators[id.0].children {
-                queue.push(Reverse((operators[child.0].priority, *child)));
+            written.insert(id);
+            for child in &self.operators[id.0].children {
+                queue.push(Reverse((self.operators[child.0].priority, *child)));
             }
         }
-        Ok(topology)
+        topology
+    }
+
+    fn write_one(&mut self, id: GraphId, topology: &mut Topology) -> Result<(), TopologyError> {
+        let Some(write) = self.operators[id.0].write.take() else { return Ok(()) };
+        let parents = &self.operators[id.0].parents;
+        let parents = parents.iter().filter(|parent| **parent != GraphId::ROOT);
+        let parents: Vec<&str> = parents.map(|parent| &*self.operators[parent.0].name).collect();
+        write(topology, &parents)
     }
 
     /// Streams of the same topics become one source: the first one takes the others' children.
@@ -193,14 +195,15 @@ impl Graph {
                 readers.extend(source.topics.iter().map(|topic| (topic.clone(), id)));
                 continue;
             };
+            self.operators[GraphId::ROOT.0].children.retain(|child| *child != id);
             if let Err(mistake) = self.check_same(topic, first, id) {
                 self.fail(mistake);
+                continue;
             }
             for child in std::mem::take(&mut self.operators[id.0].children) {
                 self.operators[child.0].parents.retain(|parent| *parent != id);
                 self.connect(first, child);
             }
-            self.operators[GraphId::ROOT.0].children.retain(|child| *child != id);
         }
     }
 

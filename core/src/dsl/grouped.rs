@@ -188,21 +188,22 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
         let node = self.stream.name_operator(None, prefix);
         let parent = self.repartitioned(&store);
         let mut graph = graph.borrow_mut();
-        let Some(value_serde) = materialized.value_serde.take() else {
-            graph.fail(TopologyError::MissingSerde { node: node.clone(), what: "value" });
-            return KTable::new(self.stream.shared_graph(), parent);
-        };
         let key_serde =
             materialized.key_serde.take().unwrap_or_else(|| Arc::clone(&self.grouped.key_serde));
-        let builder = StoreBuilder::from_parts(materialized.spec(&store), key_serde, value_serde);
         let aggregation = Arc::new(Aggregation {
-            store,
+            store: store.clone(),
             key_serde: Arc::clone(&self.grouped.key_serde),
             value_serde: Arc::clone(&self.grouped.value_serde),
             fallible,
             apply,
         });
         let id = graph.add(&[parent], node.clone(), move |topology, parents| {
+            let value_serde = materialized
+                .value_serde
+                .take()
+                .ok_or_else(|| TopologyError::MissingSerde { node: node.clone(), what: "value" })?;
+            let spec = materialized.spec(&store);
+            let builder = StoreBuilder::from_parts(spec, key_serde, value_serde);
             let supplier = move || Aggregate::<K, V, A, _>::new(Arc::clone(&aggregation));
             topology.add_processor(&node, supplier, parents)?;
             topology.add_state_store(builder, &[&node]).map(|_| ())
