@@ -1,25 +1,51 @@
 //! What has to be done now and then, away from the workers.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, SystemTime};
 
 use tidemill_core::record::{Offset, TaskId, TopicPartition};
 
-use crate::worker::{Chore, Shared};
+use crate::Error;
+use crate::clock::monotonic;
+use crate::worker::{Chore, Shared, WorkerState, WorkerStatus};
 
 /// The longest time between two looks at abandoned state.
 const CLEANUP_INTERVAL_MAX: Duration = Duration::from_secs(60);
+/// How often the workers are looked at.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// A call of the client that takes longer will not come back.
+const CALL_LIMIT: Duration = Duration::from_secs(60);
 const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Does chores until it is told to stop.
-pub(super) fn run(shared: &Shared, chores: &Receiver<Chore>) {
+pub(super) fn run(shared: &Shared, workers: &[Arc<WorkerStatus>], chores: &Receiver<Chore>) {
     let interval = shared.config.state_cleanup_delay.min(CLEANUP_INTERVAL_MAX);
+    let mut cleaned = monotonic();
     loop {
-        match chores.recv_timeout(interval) {
+        match chores.recv_timeout(WATCH_INTERVAL.min(interval)) {
             Ok(Chore::Purge(committed)) => purge(shared, &committed),
             Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-            Err(RecvTimeoutError::Timeout) => clean_up(shared),
+            Err(RecvTimeoutError::Timeout) => {}
         }
+        workers.iter().for_each(|worker| watch(worker));
+        if cleaned.elapsed() >= interval {
+            clean_up(shared);
+            cleaned = monotonic();
+        }
+    }
+}
+
+/// Gives a worker up that is stuck inside the client: its thread can't be ended, and whether its
+/// transaction committed can't be known from here, so the process has to go and come back.
+fn watch(worker: &WorkerStatus) {
+    if let Some(call) = worker.overdue(CALL_LIMIT)
+        && worker.get() != WorkerState::Failed
+    {
+        worker.fail(Error::Thread(format!(
+            "a worker has been inside the client's {call} for more than {CALL_LIMIT:?}: restart \
+             the process; what it had not committed will be processed again"
+        )));
     }
 }
 

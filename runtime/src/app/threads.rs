@@ -83,7 +83,8 @@ impl Threads {
             threads.workers.push(WorkerThread { status, waker, thread: Some(thread) });
         }
         let shared = Arc::clone(shared);
-        let body = move || housekeeping::run(&shared, &chores_to_do);
+        let watched: Vec<_> = threads.workers.iter().map(|w| Arc::clone(&w.status)).collect();
+        let body = move || housekeeping::run(&shared, &watched, &chores_to_do);
         threads.housekeeper = Some(spawn("tidemill-housekeeping".to_owned(), body)?);
         threads.restorer = Some(restorer);
         Ok(threads)

@@ -162,10 +162,11 @@ impl Worker {
         }
         let group = self.group.as_ref().expect("INV-7: tasks run under a membership");
         let offsets = offsets(plans);
-        self.outbox
-            .producer
-            .send_offsets(&offsets, group, CALL_TIMEOUT)
-            .map_err(|cause| Error::client("could not send the offsets", cause))?;
+        // the one call that may never return (LRK#5456)
+        self.status.enter("send_offsets");
+        let sent = self.outbox.producer.send_offsets(&offsets, group, CALL_TIMEOUT);
+        self.status.leave();
+        sent.map_err(|cause| Error::client("could not send the offsets", cause))?;
         failpoint::pass("S3");
         Ok(Input::Done)
     }

@@ -401,7 +401,8 @@ impl Worker {
         }
         let number = starts.iter().filter_map(|(_, s)| s.committed?.commit_number).max();
         let inputs = starts.into_iter().map(|(input, start)| (input, start.input)).collect();
-        let number = number.unwrap_or(0).max(checkpoint.commit_number);
+        // offsets committed by somebody who does not count commits leave the number as it is
+        let number = number.unwrap_or(checkpoint.commit_number);
         let storage = storage.finish(inputs, number)?;
         self.run_task(task, storage)
     }

@@ -3,8 +3,10 @@
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::Error;
+use crate::clock::monotonic;
 
 /// Where a worker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,7 @@ pub(crate) struct WorkerStatus {
     state: AtomicU8,
     observer: Observer,
     error: Mutex<Option<Error>>,
+    call: Mutex<Option<(&'static str, Instant)>>,
     pub(crate) records: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) commits: AtomicU64,
@@ -45,6 +48,7 @@ impl WorkerStatus {
             state: AtomicU8::new(WorkerState::Created as u8),
             observer,
             error: Mutex::new(None),
+            call: Mutex::new(None),
             records: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             commits: AtomicU64::new(0),
@@ -69,6 +73,21 @@ impl WorkerStatus {
             3 => WorkerState::Stopped,
             _ => WorkerState::Failed,
         }
+    }
+
+    /// Notes the client call that the worker is inside of, for the watchdog.
+    pub(crate) fn enter(&self, call: &'static str) {
+        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = Some((call, monotonic()));
+    }
+
+    pub(crate) fn leave(&self) {
+        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Returns the call that the worker has been inside of for longer than `limit`.
+    pub(crate) fn overdue(&self, limit: Duration) -> Option<&'static str> {
+        let call = *self.call.lock().unwrap_or_else(PoisonError::into_inner);
+        call.filter(|(_, since)| since.elapsed() > limit).map(|(call, _)| call)
     }
 
     pub(crate) fn fail(&self, error: Error) {
