@@ -24,7 +24,7 @@ impl Serde<String> for StringSerde {
     }
 }
 
-/// No data. See [`unit`].
+/// No data. See [`unit()`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Unit;
 

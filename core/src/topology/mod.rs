@@ -9,7 +9,7 @@
 //! Nodes are added parents first, so the order of addition is a topological order. Nodes that are
 //! connected by edges or by a shared store form a *sub-topology*; the worker runs one task for each
 //! sub-topology and partition. Types are checked when a node is added and erased until a task is
-//! instantiated ([`Topology::instantiate`]), once per task and never per record.
+//! instantiated ([`Task::new`](crate::task::Task::new)), once per task and never per record.
 
 mod assembly;
 mod builder;
