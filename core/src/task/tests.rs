@@ -1,1 +1,64 @@
+//! The metadata of a committed offset.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn metadata_of_version_1_as_java_writes_it_is_read() {
+    let mut bytes = vec![1];
+    bytes.extend_from_slice(&1_234_i64.to_be_bytes());
+    let read = decode_commit_metadata(&STANDARD.encode(&bytes));
+    assert_eq!(read, (StreamTime::from_millis(1_234), None));
+    // partition time -1, as Java writes it before the first record
+    assert_eq!(decode_commit_metadata("Af//////////"), (StreamTime::UNKNOWN, None));
+}
+
+#[test]
+fn metadata_of_version_2_with_entries_of_java_is_read() {
+    let mut bytes = vec![2];
+    bytes.extend_from_slice(&7_i64.to_be_bytes());
+    assert_eq!(
+        decode_commit_metadata(&STANDARD.encode(&bytes)),
+        (StreamTime::from_millis(7), None),
+        "the block of entries may be absent"
+    );
+    bytes.extend_from_slice(&1_i32.to_be_bytes());
+    bytes.extend_from_slice(&5_i32.to_be_bytes());
+    bytes.extend_from_slice(b"store");
+    bytes.extend_from_slice(&99_i64.to_be_bytes());
+    let read = decode_commit_metadata(&STANDARD.encode(&bytes));
+    assert_eq!(read, (StreamTime::from_millis(7), None));
+}
+
+#[test]
+fn metadata_that_somebody_else_wrote_counts_as_unknown() {
+    for foreign in ["", "hello", "AA==", "Aw==", "AQ==", "AQAAAAAAAA==", "\u{20ac}"] {
+        assert_eq!(decode_commit_metadata(foreign), (StreamTime::UNKNOWN, None), "{foreign}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn inv_9_metadata_gives_back_what_was_written(time in -1..i64::MAX, number: u64) {
+        let time = StreamTime::from_millis(time);
+        let read = decode_commit_metadata(&encode_commit_metadata(time, number));
+        prop_assert_eq!(read, (time, Some(number)));
+    }
+
+    #[test]
+    fn decoding_metadata_never_panics(text in ".*", bytes: Vec<u8>, version in 0..4_u8) {
+        let _ = decode_commit_metadata(&text);
+        let _ = decode_commit_metadata(&STANDARD.encode(&bytes));
+        let _ = decode_commit_metadata(&STANDARD.encode([&[version], &bytes[..]].concat()));
+    }
+
+    #[test]
+    fn cut_metadata_never_panics(cut in 0..60_usize) {
+        let bytes = STANDARD.decode(encode_commit_metadata(StreamTime::from_millis(5), 6)).unwrap();
+        let cut = &bytes[..cut.min(bytes.len())];
+        let _ = decode_commit_metadata(&STANDARD.encode(cut));
+    }
+}
