@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::aggregate::{Aggregate, Aggregation};
 use super::graph::GraphId;
-use super::{KStream, KTable, Materialized, Repartitioned, repartition};
+use super::{KStream, KTable, Materialized, Named, Repartitioned, repartition};
 use crate::BoxError;
 use crate::serdes::{self, Serde, SharedSerde};
 use crate::topology::{StoreBuilder, TopologyError};
@@ -97,7 +97,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
 
     /// Names the next operator. See [`KStream::named`].
     #[must_use]
-    pub fn named(&self, name: impl Into<String>) -> Self {
+    pub fn named(&self, name: impl Into<Named>) -> Self {
         Self { stream: self.stream.named(name), ..self.clone() }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::graph::{Graph, GraphId, SharedGraph};
 use super::stateless::Stateless;
-use super::{BranchedKStream, Grouped, KGroupedStream, Repartitioned, repartition};
+use super::{BranchedKStream, Grouped, KGroupedStream, Named, Repartitioned, repartition};
 use crate::BoxError;
 use crate::processor::{FixedKeyAdapter, FixedKeyProcessor, Processor, ProcessorContext};
 use crate::record::Record;
@@ -71,8 +71,8 @@ impl<K, V> KStream<K, V> {
     /// An operator whose options take a name ([`KStream::to`], [`KStream::group_by`],
     /// [`KStream::repartition`]) prefers that one.
     #[must_use]
-    pub fn named(&self, name: impl Into<String>) -> Self {
-        Self { name: Some(name.into()), ..self.clone() }
+    pub fn named(&self, name: impl Into<Named>) -> Self {
+        Self { name: Some(name.into().into_string()), ..self.clone() }
     }
 
     /// Returns the given name, the one of [`KStream::named`], or a generated one.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::KStream;
 use super::graph::{GraphId, SharedGraph};
+use super::{KStream, Named};
 use crate::record::Record;
 
 /// What happened to a key of a table: the value of the edges below a table.
@@ -39,7 +39,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
 
     /// Names the next operator. See [`KStream::named`].
     #[must_use]
-    pub fn named(&self, name: impl Into<String>) -> Self {
+    pub fn named(&self, name: impl Into<Named>) -> Self {
         Self { changes: self.changes.named(name) }
     }
 

@@ -144,11 +144,8 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
             entry.forwarded = if send_old { entry.value.clone() } else { None };
         }
         let before = if fallible { entry.value.clone() } else { entry.value.take() };
-        let timestamp = if entry.value.is_some() || before.is_some() {
-            entry.timestamp.max(timestamp)
-        } else {
-            timestamp
-        };
+        let present = entry.value.is_some() || before.is_some();
+        let updated = if present { entry.timestamp.max(timestamp) } else { timestamp };
         self.poisoned |= !fallible;
         let after = apply(before)?;
         self.poisoned = false;
@@ -156,8 +153,9 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
 
         let caching = self.spec.caching;
         let entry = self.overlay.entry_mut(slot);
+        // a deletion has no value to carry a timestamp: its tombstone takes the record's, as in Java
+        entry.timestamp = if after.is_some() { updated } else { timestamp };
         entry.value = after;
-        entry.timestamp = timestamp;
         entry.unforwarded = caching;
         if caching {
             entry.headers.clone_from(headers);
@@ -168,9 +166,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         }
         let entry = self.overlay.entry_mut(slot);
         let (new, old) = (entry.value.clone(), entry.forwarded.take());
-        let silent = new.is_none() && !entry.was_present;
-        let headers = headers.clone();
-        Ok((!silent).then_some(Update { key: (), new, old, timestamp, headers }))
+        Ok(Some(Update { key: (), new, old, timestamp: updated, headers: headers.clone() }))
     }
 
     /// Takes the changes that caching held back, in the order of their last write.
@@ -326,8 +322,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
                     .map_err(|cause| serde_error(&self.spec, "serialize a value", cause))?;
             }
             let stored = (encoded == Encoded::Bytes).then_some(&bytes[..]);
-            // a tombstone has no timestamp of its own
-            let timestamp = if stored.is_some() { entry.timestamp } else { self.now.get() };
+            let timestamp = entry.timestamp;
             if self.spec.logging {
                 log(&entry.key, stored.map(|stored| &stored[prefix..]), timestamp)?;
             }

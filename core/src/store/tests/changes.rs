@@ -57,9 +57,10 @@ fn a_value_that_stands_for_null_deletes_the_key() {
     let store = fixture.handle();
     store.put(&key("a"), Some(1)).unwrap();
     fixture.commit(0);
+    fixture.now.set(Timestamp(9));
     store.put(&key("a"), None).unwrap();
     assert_eq!(store.get(&key("a")).unwrap(), None);
-    fixture.now.set(Timestamp(9));
+    fixture.now.set(Timestamp(10));
     fixture.commit(0);
     assert_eq!(fixture.committed("a"), None);
     assert_eq!(fixture.log.last(), Some(&(b"a".to_vec(), None, Timestamp(9))));
@@ -133,12 +134,30 @@ fn without_caching_each_update_is_a_change() {
 }
 
 #[test]
-fn deleting_what_is_not_there_is_no_change() {
-    let fixture = Fixture::new(StoreKind::TimestampedKeyValue, i64());
-    let mut core = fixture.shared.core.borrow_mut();
+fn deleting_what_is_not_there_is_a_change_only_without_caching_as_in_java() {
     let none = |_: Option<i64>| Ok(None);
+    let plain = Fixture::new(StoreKind::TimestampedKeyValue, i64());
+    let mut core = plain.shared.core.borrow_mut();
     let change = core.update(&key("a"), Timestamp(1), &Headers::new(), false, none).unwrap();
-    assert!(change.is_none());
+    assert!(change.is_some_and(|change| change.new.is_none() && change.old.is_none()));
+    let cached = Fixture::cached(i64());
+    let mut core = cached.shared.core.borrow_mut();
+    let change = core.update(&key("a"), Timestamp(1), &Headers::new(), false, none).unwrap();
+    assert!(change.is_none() && core.take_unforwarded().unwrap().is_empty());
+}
+
+#[test]
+fn a_tombstone_carries_the_timestamp_of_the_record_that_deleted_as_in_java() {
+    let none = |_: Option<i64>| Ok(None);
+    let mut cached = Fixture::cached(i64());
+    assert_eq!(add(&cached, "a", 1, 20), None);
+    {
+        let mut core = cached.shared.core.borrow_mut();
+        core.update(&key("a"), Timestamp(15), &Headers::new(), false, none).unwrap();
+    }
+    assert_eq!(unforwarded(&cached).len(), 0, "nothing was there before");
+    cached.commit(0);
+    assert_eq!(cached.log.last(), Some(&(b"a".to_vec(), None, Timestamp(15))));
 }
 
 #[test]
