@@ -2,8 +2,20 @@
 
 use std::error::Error;
 
-use super::ErrorHandlerContext;
+use super::{BoxError, ErrorHandlerContext};
 use crate::record::Headers;
+
+/// A dead letter could not be written, so that nothing may be committed.
+#[derive(Debug, thiserror::Error)]
+#[error("could not write to the dead letter queue {topic}: {cause} (a dead letter because: {why})")]
+pub(crate) struct DeadLetterError {
+    pub(crate) topic: String,
+    /// Why there was a dead letter to write.
+    pub(crate) why: String,
+    /// What the client says.
+    #[source]
+    pub(crate) cause: BoxError,
+}
 
 /// Adds to the original headers what failed and where the record came from.
 ///

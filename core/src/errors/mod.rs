@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::record::{Offset, Partition, TaskId, Timestamp};
 
-pub(crate) use dead_letter::dead_letter_headers;
+pub(crate) use dead_letter::{DeadLetterError, dead_letter_headers};
 pub use task_error::{TaskError, TaskErrorKind};
 
 /// Any error of user code or of a format.

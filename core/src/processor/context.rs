@@ -11,7 +11,8 @@ use super::{
 };
 use crate::BoxError;
 use crate::errors::{
-    ErrorHandlerContext, HandlerResponse, Handlers, TaskError, TaskErrorKind, dead_letter_headers,
+    DeadLetterError, ErrorHandlerContext, HandlerResponse, Handlers, TaskError, TaskErrorKind,
+    dead_letter_headers,
 };
 use crate::record::{Partition, RawRecord, Record, RecordMetadata, StreamTime, TaskId, Timestamp};
 use crate::store::{ErasedStore, KeyValueStore, StoreCore, StoreError, TimestampedKeyValueStore};
@@ -112,9 +113,10 @@ impl TaskContext<'_> {
             }
             HandlerResponse::DeadLetterQueue(topic) => {
                 self.shared.dropped += 1;
-                self.send_dead_letter(&topic, kind, node, &error).map_err(|failure| {
-                    let text = format!("{failure} (dead letter queue {topic}, because: {error})");
-                    self.halt_as(TaskErrorKind::Runtime, node, text.into())
+                self.send_dead_letter(&topic, kind, node, &error).map_err(|cause| {
+                    let why = error.to_string();
+                    let failure = DeadLetterError { topic, why, cause };
+                    self.halt_as(TaskErrorKind::Runtime, node, failure.into())
                 })
             }
         }

@@ -15,6 +15,15 @@ pub enum StoreError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A changelog record was not taken: too large, or the transaction is lost.
+    #[error("could not write the changelog of store {store}: {cause}")]
+    Changelog {
+        /// The store's name.
+        store: String,
+        /// What the client says.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A key or a value could not be turned into bytes or back.
     #[error("could not {operation} of store {store}: {cause}")]
     Serde {

@@ -44,9 +44,10 @@ impl<R: RawRecord> Task<R> {
         for (index, store) in (0..).zip(&self.stores) {
             let mut log = |key: &[u8], value: Option<&[u8]>, timestamp| -> Result<(), BoxError> {
                 let logged = collector.log(StoreIndex(index), key, value, timestamp);
+                // the cause stays a source: what the client says of it decides what happens next
                 logged.map_err(|error| {
-                    let (name, cause) = (&store.spec().name, error.into_cause());
-                    format!("could not write the changelog of store {name}: {cause}").into()
+                    let store = store.spec().name.clone();
+                    StoreError::Changelog { store, cause: error.into_cause() }.into()
                 })
             };
             // serdes are user code

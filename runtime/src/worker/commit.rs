@@ -87,6 +87,7 @@ impl Worker {
         let mut plans = Vec::new();
         let mut command = self.transaction.step(input);
         let deadline = monotonic() + 2 * self.shared.config.transaction_timeout;
+        let mut refused = None;
         loop {
             let (outcome, error) = match command {
                 Command::Flush => split(self.flush_tasks(&mut plans), deadline),
@@ -100,9 +101,9 @@ impl Worker {
                 }
                 Command::RollBack => {
                     count(&self.status.aborts, 1);
-                    return Ok(Settled::RolledBack);
+                    return refused.map_or(Ok(Settled::RolledBack), Err);
                 }
-                Command::Rebuild => return Ok(Settled::Fenced),
+                Command::Rebuild => return refused.map_or(Ok(Settled::Fenced), Err),
                 Command::Begin | Command::Nothing => return Ok(Settled::Nothing),
             };
             if let Some(error) = error {
@@ -113,9 +114,18 @@ impl Worker {
                 if error.severity() == Severity::Fatal {
                     return self.fail(error);
                 }
+                refused = refused.or_else(|| self.refused_record());
             }
             command = self.transaction.step(outcome);
         }
+    }
+
+    /// A record that the broker will not take on the next attempt either: trying for ever would
+    /// hide it.
+    fn refused_record(&self) -> Option<Error> {
+        let failure = self.outbox.producer.delivery_error()?;
+        (failure.error.severity == Severity::Fatal)
+            .then(|| Error::client(failure.to_string(), failure.error))
     }
 
     /// Ends the transaction as well as possible because of an error that nothing mends.

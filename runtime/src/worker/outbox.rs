@@ -18,6 +18,9 @@ use super::client_config;
 
 /// How long a full send queue is waited for at a time.
 const QUEUE_WAIT: Duration = Duration::from_millis(10);
+const CONFIG_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of a batch of one record besides key and value: batch header 61, record header up to 21.
+const BATCH_OVERHEAD: usize = 82;
 
 /// A changelog partition that a task writes. Stays valid when the producer is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +32,17 @@ struct Changelog {
     slot: PositionSlot,
 }
 
+/// A topic that sinks write.
+struct Target {
+    name: String,
+    handle: TopicHandle,
+    partitions: u32,
+    /// `max.message.bytes` of the topic: the broker refuses a batch above it, and with it the whole
+    /// transaction, so that a record that can't fit is better refused here, where the handler of
+    /// its sink can be asked.
+    record_bytes_max: usize,
+}
+
 /// The producer with what is known of the topics it sends to.
 pub(super) struct Outbox {
     properties: ClientConfig,
@@ -36,7 +50,7 @@ pub(super) struct Outbox {
     send_timeout: Duration,
     pub(super) producer: Producer,
     /// By [`SinkTopic::index`].
-    topics: Vec<(String, TopicHandle, u32)>,
+    topics: Vec<Target>,
     by_name: HashMap<String, u32>,
     changelogs: Vec<Changelog>,
 }
@@ -63,8 +77,8 @@ impl Outbox {
     pub(super) fn replace_producer(&mut self, config: &Config) -> Result<(), Error> {
         debug_assert_eq!(self.transactional, config.exactly_once(), "the guarantee never changes");
         self.producer = make_producer(&self.properties, config)?;
-        for (name, handle, _) in &mut self.topics {
-            *handle = topic(&mut self.producer, name)?;
+        for target in &mut self.topics {
+            target.handle = topic(&mut self.producer, &target.name)?;
         }
         for changelog in &mut self.changelogs {
             changelog.handle = topic(&mut self.producer, &changelog.partition.topic)?;
@@ -158,10 +172,22 @@ pub(super) struct TaskOutbox<'a> {
     changelogs: &'a [Option<ChangelogTarget>],
 }
 
+impl TaskOutbox<'_> {
+    /// Asks for the largest record that a topic takes. Without the right to ask there is no bound
+    /// here, and the broker's refusal ends the transaction.
+    fn record_bytes_max(&self, topic: &str) -> usize {
+        let asked = self.admin.topic_configs(&[topic], CONFIG_TIMEOUT);
+        let bound = asked.ok().and_then(|configs| {
+            configs.first()?.entries.get("max.message.bytes")?.parse::<usize>().ok()
+        });
+        bound.map_or(usize::MAX, |bound| bound.saturating_sub(BATCH_OVERHEAD))
+    }
+}
+
 impl Collector for TaskOutbox<'_> {
     fn resolve(&mut self, name: &str) -> Result<SinkTopic, BoxError> {
         if let Some(index) = self.outbox.by_name.get(name).copied() {
-            let partitions = self.outbox.topics[index as usize].2;
+            let partitions = self.outbox.topics[index as usize].partitions;
             return Ok(SinkTopic { index, partitions });
         }
         let doing = format!("could not look up topic {name}");
@@ -174,15 +200,25 @@ impl Collector for TaskOutbox<'_> {
             partitions.ok_or_else(|| format!("topic {name} does not exist: create it"))?;
         let handle = topic(&mut self.outbox.producer, name)?;
         let index = u32::try_from(self.outbox.topics.len())?;
-        self.outbox.topics.push((name.to_owned(), handle, partitions));
+        let record_bytes_max = self.record_bytes_max(name);
+        let name_owned = name.to_owned();
+        let target = Target { name: name_owned, handle, partitions, record_bytes_max };
+        self.outbox.topics.push(target);
         self.outbox.by_name.insert(name.to_owned(), index);
         Ok(SinkTopic { index, partitions })
     }
 
     fn send(&mut self, record: Outgoing<'_>) -> Result<(), SendError> {
-        let (_, topic, _) = self.outbox.topics[record.topic.index as usize];
+        let target = &self.outbox.topics[record.topic.index as usize];
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let bytes = length(record.key) + length(record.value);
+        if bytes > target.record_bytes_max {
+            let max = target.record_bytes_max;
+            let text = format!("a record of {bytes} bytes is larger than max.message.bytes, {max}");
+            return Err(SendError::Rejected(text.into()));
+        }
         self.outbox.send(&client::Outgoing {
-            topic,
+            topic: target.handle,
             partition: record.partition,
             key: record.key,
             value: record.value,
