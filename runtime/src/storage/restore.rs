@@ -45,7 +45,7 @@ impl Restorer {
         &self.checkpoint
     }
 
-    /// Prepares for a large gap: until the end nothing is compacted, and the write-ahead log is
+    /// Prepares for a large gap: until the end compaction is put off, and the write-ahead log is
     /// skipped. If the process dies, what was not flushed by then is restored again.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl Restorer {
 
     /// Ends restoring and hands over to the running task: inputs and commit number become what the
     /// group committed when the restore target was taken. After a bulk load everything is flushed
-    /// and compaction goes on.
+    /// and compacted as usual again.
     ///
     /// # Errors
     /// [`StorageError::AheadOfCommitted`] if the database has seen more than is committed, which

@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::encoding::{self, DecodeError};
 use super::manifest::TaskManifest;
+use super::rocks::bulk_options;
 use super::{Restorer, SharedRocks, StorageError, TaskLock};
 
 /// The family that holds manifest and checkpoint.
@@ -207,7 +208,7 @@ impl TaskDb {
 pub(super) struct Writer {
     pub(super) db: TaskDb,
     encoded: Vec<u8>,
-    /// Nothing is compacted.
+    /// Compaction is put off.
     bulk: bool,
 }
 
@@ -237,15 +238,15 @@ impl Writer {
         self.write(batch, checkpoint, &options)
     }
 
-    /// Stops compaction until [`Writer::end_bulk`].
+    /// Puts off compaction until [`Writer::end_bulk`].
     pub(super) fn begin_bulk(&mut self) -> Result<(), StorageError> {
         self.bulk = true;
-        self.set_compaction(false)
+        self.set_bulk_options(true)
     }
 
     pub(super) fn end_bulk(&mut self) -> Result<(), StorageError> {
         if self.bulk {
-            self.set_compaction(true)?;
+            self.set_bulk_options(false)?;
             self.bulk = false;
         }
         Ok(())
@@ -255,8 +256,9 @@ impl Writer {
         self.bulk
     }
 
-    fn set_compaction(&self, on: bool) -> Result<(), StorageError> {
-        let options = [("disable_auto_compactions", if on { "false" } else { "true" })];
+    fn set_bulk_options(&self, bulk: bool) -> Result<(), StorageError> {
+        let options = bulk_options(bulk);
+        let options = options.each_ref().map(|(name, value)| (*name, value.as_str()));
         for (index, _) in (0..).zip(self.db.stores()) {
             let set = self.db.db().set_options_cf(self.db.family(StoreIndex(index)), &options);
             set.map_err(StorageError::rocks("set options of", self.db.path()))?;
@@ -288,7 +290,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if let Err(error) = self.end_bulk() {
-            warn!(%error, "compaction stays off until the task is opened again");
+            warn!(%error, "compaction stays put off until the task is opened again");
         }
         self.db.inner.claimed.store(false, Ordering::Release);
     }

@@ -4,7 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
 mod contents;
+mod crash;
+mod damage;
 mod directory;
+mod measure;
 
 use std::num::NonZeroU32;
 use std::path::Path;
