@@ -188,3 +188,12 @@ fn inv_11_the_queue_tells_its_bytes() {
     fixture.process_all();
     assert_eq!(fixture.task.buffered(0), (0, 0));
 }
+
+#[test]
+#[should_panic(expected = "INV-5: task 0_0 goes on after it failed")]
+fn inv_5_a_task_that_failed_is_not_committed() {
+    let mut fixture = Fixture::new(&passing());
+    fixture.task.enqueue(0, record(0, 1, "k", "bad"));
+    assert!(fixture.task.process(&mut fixture.sent, NOW).is_err());
+    let _ = fixture.task.prepare_commit(&mut fixture.sent, NOW);
+}

@@ -1,3 +1,5 @@
+//! What records, headers and times promise.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! The bytes of each serde, and what null is to it.
+
 use super::*;
 
 fn written<T>(serde: &impl Serde<T>, value: &T) -> Option<Vec<u8>> {

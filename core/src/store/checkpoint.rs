@@ -42,7 +42,7 @@ impl Checkpoint {
     ///
     /// # Panics
     /// If the commit number, a changelog position or an input position went back, which would mean
-    /// that contents and position no longer belong together (INV-2).
+    /// that contents and position no longer belong together (INV-2), or a partition time (INV-9).
     pub fn assert_follows(&self, before: &Self) {
         assert!(
             self.commit_number >= before.commit_number,
@@ -64,6 +64,13 @@ impl Checkpoint {
                     "INV-8: input position of {partition} went back from {} to {}",
                     earlier.offset,
                     position.offset,
+                );
+                let time = |at: &InputPosition| at.partition_time.as_millis();
+                assert!(
+                    time(position) >= time(earlier),
+                    "INV-9: partition time of {partition} went back from {} to {}",
+                    time(earlier),
+                    time(position),
                 );
             }
         }

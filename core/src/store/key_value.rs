@@ -222,6 +222,12 @@ impl<K: 'static, V: Clone + 'static> KeyValueIterator<K, V> {
         let from = self.from.as_ref().map(Vec::as_slice);
         let to = self.to.as_ref().map(Vec::as_slice);
         let page = self.core.borrow_mut().page(from, to, self.order, PAGE_ENTRIES)?;
+        let inside = |(key, ..): &(Box<[u8]>, V, Timestamp)| (from, to).contains(&**key);
+        assert!(
+            page.entries.first().is_none_or(inside) && page.entries.last().is_none_or(inside),
+            "INV-12: a scan of {:?} came back to what it had passed",
+            self.core.borrow(),
+        );
         self.page = page.entries.into();
         match (page.resume_after, self.order) {
             (None, _) => self.done = true,

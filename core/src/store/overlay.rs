@@ -176,6 +176,13 @@ impl<V> Overlay<V> {
         if self.bytes > bytes_max {
             self.evict(bytes_max / 2, |_| true);
         }
+        assert!(
+            self.bytes <= bytes_max || self.table.len() == self.dirty.len(),
+            "INV-11: the overlay holds {} bytes above its bound of {bytes_max}",
+            self.bytes,
+        );
+        let kept = |slot: &Slot| self.entries[slot.0 as usize].is_some();
+        assert!(self.dirty.iter().all(kept), "INV-12: a write that is not committed was evicted");
     }
 
     fn evict(&mut self, bytes_goal: usize, evictable: impl Fn(&Entry<V>) -> bool) {

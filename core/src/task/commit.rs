@@ -34,6 +34,14 @@ impl<R: RawRecord> Task<R> {
         collector: &mut dyn Collector,
         wall_clock: Timestamp,
     ) -> Result<CommitPlan, TaskError> {
+        self.turn(|task| task.flush_and_plan(collector, wall_clock))
+    }
+
+    fn flush_and_plan(
+        &mut self,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<CommitPlan, TaskError> {
         for (index, node) in &self.nodes {
             let shared = &mut self.shared;
             let mut task =
@@ -98,7 +106,14 @@ impl<R: RawRecord> Task<R> {
         let mut checkpoint =
             Checkpoint { commit_number: plan.commit_number, inputs: plan.inputs, ..before };
         checkpoint.changelogs.extend(changelogs);
+        let commit_number = checkpoint.commit_number;
         self.storage.borrow_mut().publish(checkpoint, proof)?;
+        assert_eq!(
+            self.storage.borrow().checkpoint().commit_number,
+            commit_number,
+            "INV-3: the contents of task {} were stored without their checkpoint",
+            self.id(),
+        );
         for store in &self.stores {
             store.end_interval(self.config.store_cache_bytes_max);
         }

@@ -2,8 +2,23 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::Task;
 use crate::errors::{TaskError, TaskErrorKind};
 use crate::processor::{Halt, TaskContext};
+use crate::record::RawRecord;
+
+impl<R: RawRecord> Task<R> {
+    /// Does something that an error ends for good: only a rollback is left then.
+    pub(super) fn turn<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T, TaskError>,
+    ) -> Result<T, TaskError> {
+        assert!(!self.failed, "INV-5: task {} goes on after it failed", self.id());
+        let done = work(self);
+        self.failed = done.is_err();
+        done
+    }
+}
 
 /// Runs user code. A panic becomes an error about which no handler is asked.
 pub(super) fn guarded(

@@ -79,6 +79,8 @@ pub struct Task<R> {
     /// Something happened since the last commit that a commit has to make permanent.
     commit_needed: bool,
     processed: u64,
+    /// An error ended a turn: what was done can only be rolled back.
+    failed: bool,
 }
 
 impl<R> fmt::Debug for Task<R> {
@@ -156,6 +158,7 @@ impl<R: RawRecord> Task<R> {
             node_names: topology.nodes().iter().map(|node| node.name.clone()).collect(),
             commit_needed: false,
             processed: 0,
+            failed: false,
             config,
         };
         task.init(collector, wall_clock).map_err(|error| TopologyError::Init(Box::new(error)))?;
@@ -231,7 +234,18 @@ impl<R: RawRecord> Task<R> {
     ///
     /// # Errors
     /// If no handler absorbed a failure; the transaction and the task are lost.
+    ///
+    /// # Panics
+    /// If the task failed before (INV-5), as do [`Task::punctuate`] and [`Task::prepare_commit`].
     pub fn process(
+        &mut self,
+        collector: &mut dyn Collector,
+        wall_clock: Timestamp,
+    ) -> Result<bool, TaskError> {
+        self.turn(|task| task.process_next(collector, wall_clock))
+    }
+
+    fn process_next(
         &mut self,
         collector: &mut dyn Collector,
         wall_clock: Timestamp,
@@ -323,7 +337,7 @@ impl<R: RawRecord> Task<R> {
         wall_clock: Timestamp,
     ) -> Result<usize, TaskError> {
         let Some(now) = self.shared.stream_time.get() else { return Ok(0) };
-        self.run_due(PunctuationType::StreamTime, now, collector, wall_clock)
+        self.turn(|task| task.run_due(PunctuationType::StreamTime, now, collector, wall_clock))
     }
 
     pub(crate) fn punctuate_wall_clock_time(
@@ -331,7 +345,8 @@ impl<R: RawRecord> Task<R> {
         collector: &mut dyn Collector,
         wall_clock: Timestamp,
     ) -> Result<usize, TaskError> {
-        self.run_due(PunctuationType::WallClockTime, wall_clock, collector, wall_clock)
+        let kind = PunctuationType::WallClockTime;
+        self.turn(|task| task.run_due(kind, wall_clock, collector, wall_clock))
     }
 
     fn run_due(

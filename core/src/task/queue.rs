@@ -83,8 +83,14 @@ impl<R: RawRecord> PartitionQueue<R> {
     pub(super) fn pop(&mut self) {
         let done = self.records.pop_front().expect("only a head is popped");
         self.head = None;
-        self.bytes = self.bytes.saturating_sub(done.size_bytes());
+        self.bytes -= done.size_bytes();
         self.position = Some(done.offset().next());
+        assert!(
+            !self.records.is_empty() || self.bytes == 0,
+            "INV-11: {} holds no record but counts {} bytes",
+            self.source,
+            self.bytes,
+        );
         self.pass_control_records();
     }
 

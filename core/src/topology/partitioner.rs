@@ -1,6 +1,6 @@
 //! Which partition a key belongs to: the same answer as Kafka's Java producer.
 
-use super::super::record::Partition;
+use crate::record::Partition;
 
 /// Chooses the partition of an output record.
 pub trait StreamPartitioner<K, V>: Send + Sync {

@@ -119,6 +119,14 @@ impl Transaction {
         let Some((after, command)) = transition(before, input) else {
             panic!("no transition of the commit protocol from {before:?} on {input:?}");
         };
+        assert!(
+            !matches!(command, Command::RollBack) || before == State::Aborting,
+            "INV-5: rolled back from {before:?}, without an abort",
+        );
+        assert!(
+            before != State::InDoubt || !matches!(command, Command::Begin | Command::Flush),
+            "INV-6: {command:?} while a commit is in doubt",
+        );
         self.state = after;
         command
     }

@@ -1,3 +1,5 @@
+//! The transition table: every state and every input.
+
 use super::*;
 
 const STATES: [State; 9] = [

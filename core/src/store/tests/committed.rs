@@ -147,6 +147,16 @@ fn inv_8_an_input_position_does_not_go_back() {
 }
 
 #[test]
+#[should_panic(expected = "INV-9: partition time of in-0 went back from 7 to -1")]
+fn inv_9_a_partition_time_does_not_go_back() {
+    let mut before = checkpoint(1, 0, 0);
+    for position in before.inputs.values_mut() {
+        position.partition_time = StreamTime::from_millis(7);
+    }
+    checkpoint(2, 0, 0).assert_follows(&before);
+}
+
+#[test]
 fn inv_2_a_checkpoint_may_stay_where_it_is_or_go_forward() {
     checkpoint(1, 1, 1).assert_follows(&Checkpoint::default());
     checkpoint(1, 1, 1).assert_follows(&checkpoint(1, 1, 1));
