@@ -366,8 +366,9 @@ fn a_driver_is_refused_to_its_own_topology() {
     use std::cell::RefCell;
     use tidemill_core::driver::TestInputTopic;
 
+    type Input = TestInputTopic<String, String>;
     thread_local! {
-        static INPUT: RefCell<Option<TestInputTopic<String, String>>> = const { RefCell::new(None) };
+        static INPUT: RefCell<Option<Input>> = const { RefCell::new(None) };
     }
     struct Recursive;
     impl Processor<String, String, (), ()> for Recursive {

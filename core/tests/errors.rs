@@ -33,17 +33,12 @@ fn all(answer: impl Handler) -> Handlers {
     Handlers { deserialization: answer.clone(), processing: answer.clone(), production: answer }
 }
 
-trait Handler:
-    DeserializationExceptionHandler + ProcessingExceptionHandler + ProductionExceptionHandler + 'static
-{
-}
-impl<T> Handler for T where
-    T: DeserializationExceptionHandler
-        + ProcessingExceptionHandler
-        + ProductionExceptionHandler
-        + 'static
-{
-}
+/// A handler of all three kinds.
+trait Handler: DeserializationExceptionHandler + HandlesTheRest + 'static {}
+impl<T: DeserializationExceptionHandler + HandlesTheRest + 'static> Handler for T {}
+
+trait HandlesTheRest: ProcessingExceptionHandler + ProductionExceptionHandler {}
+impl<T: ProcessingExceptionHandler + ProductionExceptionHandler> HandlesTheRest for T {}
 
 fn with(topic: &str, handlers: Handlers) -> Fixture {
     Fixture::with(&passing_to(topic), TaskIdle::Never, handlers)

@@ -44,8 +44,8 @@ impl StreamsBuilder {
         self.stream_topics(&[topic], consumed)
     }
 
-    /// Reads several topics as one stream. They must have the same number of partitions; there is no
-    /// order between them but that of the timestamps. Another stream may read the same set of
+    /// Reads several topics as one stream. They must have the same number of partitions; there is
+    /// no order between them but that of the timestamps. Another stream may read the same set of
     /// topics, but not one that overlaps it.
     pub fn stream_topics<K, V>(
         &self,
@@ -97,7 +97,8 @@ impl StreamsBuilder {
     /// effect on it.
     ///
     /// # Errors
-    /// Every mistake that was made on the way, [`TopologyError::Several`] if there was more than one.
+    /// Every mistake that was made on the way, [`TopologyError::Several`] if there was more than
+    /// one.
     pub fn build(self) -> Result<Topology, TopologyError> {
         self.graph.replace(Graph::built()).build()
     }

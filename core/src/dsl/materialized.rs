@@ -18,7 +18,8 @@ pub struct Materialized<K, V> {
     caching: bool,
     logging: bool,
     changelog_config: BTreeMap<String, String>,
-    /// False for the default: Kafka Streams numbers `count()` and `count(Materialized)` differently.
+    /// False for the default: Kafka Streams numbers `count()` and `count(Materialized)`
+    /// differently.
     pub(super) given: bool,
 }
 

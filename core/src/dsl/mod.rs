@@ -1,15 +1,15 @@
 //! The DSL: a topology as a chain of operators on streams and tables.
 //!
 //! ```text
-//!   StreamsBuilder --stream()--> KStream --group_by_key()--> KGroupedStream --aggregate()--> KTable
-//!                                 |  ^                                                         |
-//!                                 |  +----------------------- to_stream() --------------------+
-//!                                 +--to()--> topic
+//!  StreamsBuilder --stream()--> KStream --group_by_key()--> KGroupedStream --aggregate()--> KTable
+//!                                |  ^                                                         |
+//!                                |  +----------------------- to_stream() --------------------+
+//!                                +--to()--> topic
 //! ```
 //!
-//! Names, numbers and internal topics are those of Kafka Streams, so that the same program gives the
-//! same `describe()` text, changelogs and repartition topics in both. Each operator consumes one
-//! number of the builder, named or not; a name is given to the next operator by `named("x")`
+//! Names, numbers and internal topics are those of Kafka Streams, so that the same program gives
+//! the same `describe()` text, changelogs and repartition topics in both. Each operator consumes
+//! one number of the builder, named or not; a name is given to the next operator by `named("x")`
 //! (Kafka Streams' `Named.as("x")`), or by the options that take one.
 //!
 //! Closures get keys and values by value where they may consume them: nothing is cloned on the way.

@@ -196,8 +196,8 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         })
     }
 
-    /// Does something with each record and ends the stream. What is done outside the topology is not
-    /// part of the transaction: after an abort it is done again.
+    /// Does something with each record and ends the stream. What is done outside the topology is
+    /// not part of the transaction: after an abort it is done again.
     pub fn for_each(&self, action: impl Fn(K, V) + Send + Sync + 'static) {
         self.try_for_each(move |key, value| {
             action(key, value);

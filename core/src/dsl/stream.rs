@@ -191,8 +191,8 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         KStream::new(Rc::clone(&self.graph), id, false)
     }
 
-    /// Runs a processor, connected to stores of these names; `supplier` is called once for each task
-    /// (KIP-820). The key may change.
+    /// Runs a processor, connected to stores of these names; `supplier` is called once for each
+    /// task (KIP-820). The key may change.
     pub fn process<K2: 'static, V2: 'static, P>(
         &self,
         supplier: impl Fn() -> P + Send + Sync + 'static,

@@ -13,7 +13,8 @@ pub enum PunctuationType {
     WallClockTime,
 }
 
-/// Names a scheduled punctuation, for [`ProcessorContext::cancel`](super::ProcessorContext::cancel).
+/// Names a scheduled punctuation, for
+/// [`ProcessorContext::cancel`](super::ProcessorContext::cancel).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PunctuationHandle(u64);
 

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! A task does no I/O of its own: records come in by [`Task::enqueue`], leave through the
-//! [`Collector`], and the time is an argument. After an error the task must be dropped together with
-//! the transaction and built anew from its storage (INV-5); nothing else undoes what it did.
+//! [`Collector`], and the time is an argument. After an error the task must be dropped together
+//! with the transaction and built anew from its storage (INV-5); nothing else undoes what it did.
 
 mod commit;
 mod guard;

@@ -34,7 +34,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..1_000_u16, any::<i64>()).prop_map(|(number, value)| Step::Put(number, value)),
         4 => (0..1_000_u16).prop_map(Step::Delete),
-        1 => prop_oneof![Just(0), Just(1 << 30)].prop_map(|cache_bytes| Step::Commit { cache_bytes }),
+        1 => prop_oneof![Just(0), Just(1 << 30)]
+            .prop_map(|cache_bytes| Step::Commit { cache_bytes }),
         2 => (bound(), bound()).prop_map(Step::Scan),
     ]
 }
@@ -75,7 +76,8 @@ proptest! {
                     model.insert(name(number), value);
                 }
                 Step::Delete(number) => {
-                    prop_assert_eq!(store.delete(&name(number)).unwrap(), model.remove(&name(number)));
+                    let deleted = store.delete(&name(number)).unwrap();
+                    prop_assert_eq!(deleted, model.remove(&name(number)));
                 }
                 Step::Commit { cache_bytes } => fixture.commit(cache_bytes),
                 Step::Scan(range) => check(&store, &model, &range),

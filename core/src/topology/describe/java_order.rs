@@ -40,8 +40,8 @@ fn hash_code(text: &str) -> u32 {
     text.encode_utf16().fold(0, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)))
 }
 
-/// A `TreeSet` of node numbers whose order changes while it is filled: where an item ends up depends
-/// on the shape of the red-black tree at that time, so the tree is built as Java builds it.
+/// A `TreeSet` of node numbers whose order changes while it is filled: where an item ends up
+/// depends on the shape of the red-black tree at that time, so the tree is built as Java builds it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TreeSet {
     entries: Vec<Entry>,

@@ -65,8 +65,8 @@ impl fmt::Display for NodeDescription {
 }
 
 /// Nodes and neighbours are ordered by the number of paths below them, then by name. Neighbours are
-/// put in order while those numbers are still growing, node by node in the order of a Java hash map,
-/// so their order can only be found by doing the same.
+/// put in order while those numbers are still growing, node by node in the order of a Java hash
+/// map, so their order can only be found by doing the same.
 fn describe(topology: &Topology, sub: &SubTopology) -> Vec<NodeDescription> {
     let nodes = topology.nodes();
     let name = |node: usize| &*nodes[node].name;
