@@ -7,7 +7,7 @@ use rocksdb::{
     BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, InfoLogger, LogLevel,
     Options, WriteBufferManager,
 };
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::StorageError;
 
@@ -166,8 +166,10 @@ fn logger(path: &Path) -> InfoLogger {
     InfoLogger::new_callback_logger(LogLevel::Warn, move |level, text| {
         let text = text.trim_end();
         match level {
-            LogLevel::Debug => debug!(path, "rocksdb: {text}"),
-            LogLevel::Info | LogLevel::Header => info!(path, "rocksdb: {text}"),
+            // RocksDB sends the hundreds of lines of its header whatever the level
+            LogLevel::Debug | LogLevel::Info | LogLevel::Header => {
+                debug!(path, "rocksdb: {text}");
+            }
             LogLevel::Warn => warn!(path, "rocksdb: {text}"),
             LogLevel::Error | LogLevel::Fatal => error!(path, "rocksdb: {text}"),
         }
