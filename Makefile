@@ -22,6 +22,8 @@ CHAOS_ARGS ?=
 KILLS ?= 50
 
 WITH_KAFKA := runtime/kafka/with-kafka
+# All programs: demo and chaos start the worker program, which cargo does not build for them.
+EXAMPLES := --release -p tidemill-examples --bins
 DEMO := --release -p tidemill-examples --bin demo
 CHAOS := --release -p tidemill-examples --bin chaos
 BENCH := --release -p tidemill-benches --bin bench
@@ -44,7 +46,7 @@ kafka: kafka-jars ## start an Apache Kafka for hand use; Ctrl-C stops it
 # Each target builds first and starts the broker then: a build can take many minutes or fail.
 
 demo: kafka-jars ## the main job, killed again and again, with its result verified (DEMO_ARGS=...)
-	$(CARGO) build $(DEMO)
+	$(CARGO) build $(EXAMPLES)
 	$(WITH_KAFKA) $(CARGO) run --quiet $(DEMO) -- $(DEMO_ARGS)
 
 test: kafka-jars ## all tests, against a real Apache Kafka (TEST_FLAGS=...)

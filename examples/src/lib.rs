@@ -1,0 +1,17 @@
+//! What the example programs share: their topologies, and the tools that run and check them.
+//!
+//! * [`balances`]: account balances from transactions, the topology behind `balances`, `demo`,
+//!   `chaos` and the benchmarks;
+//! * [`cluster`], [`generate`], [`lag`], [`processes`]: topics, load, progress, worker processes;
+//! * [`verify`]: an independent computation of what must have come out, and the comparison;
+//! * [`report`]: the only place that prints.
+
+pub mod balances;
+pub mod cluster;
+pub mod generate;
+pub mod interrupt;
+pub mod job;
+pub mod lag;
+pub mod processes;
+pub mod report;
+pub mod verify;
