@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tidemill_core::record::{Partition, TaskId};
+use tidemill_core::record::{Offset, Partition, TaskId, TopicPartition};
+use tidemill_core::task::CommitPlan;
 use tidemill_core::topology::{AutoOffsetReset, SubTopology, TopicName, Topology};
 
 /// A topic that a sub-topology reads.
@@ -21,6 +22,20 @@ pub(crate) struct SubPlan {
     pub(crate) partitions: u32,
     /// For each store: its changelog, unless logging is off.
     pub(crate) changelogs: Vec<Option<String>>,
+}
+
+impl SubPlan {
+    /// The positions of a commit below which records may be deleted: those of repartition topics,
+    /// which nobody else reads. Never a topic of the user.
+    pub(crate) fn purgeable(
+        &self,
+        plan: &CommitPlan,
+    ) -> impl Iterator<Item = (TopicPartition, Offset)> {
+        plan.inputs.iter().filter_map(|(partition, position)| {
+            let input = self.inputs.iter().find(|input| *input.name == *partition.topic)?;
+            input.repartition.then(|| (partition.clone(), position.offset))
+        })
+    }
 }
 
 /// All tasks of an application.

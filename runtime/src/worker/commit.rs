@@ -239,13 +239,7 @@ impl Worker {
                 panic!("INV-1: task {} left in the middle of a commit", plan.task_id);
             };
             let sub = self.shared.plan.sub(plan.task_id);
-            purge.extend(
-                sub.inputs
-                    .iter()
-                    .zip(plan.inputs.iter())
-                    .filter(|(input, _)| input.repartition)
-                    .map(|(_, (partition, position))| (partition.clone(), position.offset)),
-            );
+            purge.extend(sub.purgeable(&plan));
             let stores = sub.sub_topology.stores.iter().zip(&running.changelogs);
             let changelogs: BTreeMap<String, Offset> = stores
                 .filter_map(|(store, target)| {
