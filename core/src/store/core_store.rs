@@ -153,7 +153,8 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
 
         let caching = self.spec.caching;
         let entry = self.overlay.entry_mut(slot);
-        // a deletion has no value to carry a timestamp: its tombstone takes the record's, as in Java
+        // a deletion has no value to carry a timestamp: its tombstone takes the record's, as in
+        // Java
         entry.timestamp = if after.is_some() { updated } else { timestamp };
         entry.value = after;
         entry.unforwarded = caching;

@@ -1,0 +1,103 @@
+//! Dependencies point down. Adding an edge to these tables is a change of the architecture.
+
+use crate::files::{SourceFile, rust_files};
+use crate::report;
+
+type Layers = &'static [(&'static str, &'static [&'static str])];
+
+/// Each module of the core with the modules that it may use.
+const CORE: Layers = &[
+    ("record", &[]),
+    ("serdes", &[]),
+    ("errors", &["record"]),
+    ("store", &["record", "serdes", "errors"]),
+    ("processor", &["record", "serdes", "errors", "store"]),
+    ("topology", &["record", "serdes", "errors", "store", "processor"]),
+    ("task", &["record", "serdes", "errors", "store", "processor", "topology"]),
+    ("transaction", &["record", "errors", "store"]),
+    ("dsl", &["record", "serdes", "errors", "store", "processor", "topology"]),
+    ("driver", &["record", "serdes", "errors", "store", "processor", "topology", "task"]),
+];
+
+/// What only one module may name.
+const OWNED: &[(&str, &str, &[&str])] = &[
+    ("rdkafka::", "librdkafka", &["runtime/src/client/kafka/"]),
+    ("rdkafka_sys::", "librdkafka", &["runtime/src/client/kafka/"]),
+    ("rocksdb::", "RocksDB", &["runtime/src/storage/"]),
+];
+
+/// The modules of the core as `crate::` paths name them, on one line of code.
+fn named(line: &str) -> impl Iterator<Item = &str> {
+    line.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+        &rest[..end.unwrap_or(rest.len())]
+    })
+}
+
+fn upward(file: &SourceFile) -> Vec<String> {
+    let Some(inner) = file.path.strip_prefix("core/src/") else { return Vec::new() };
+    let module = inner.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+    if module == "lib" {
+        return Vec::new();
+    }
+    let Some((_, below)) = CORE.iter().find(|(name, _)| *name == module) else {
+        return vec![file.at(1, &format!("module {module} is in no layer: add it to the table"))];
+    };
+    let mut violations = Vec::new();
+    for (number, line) in file.code() {
+        // `crate::BoxError` names no module
+        for used in named(line).filter(|used| !used.is_empty()) {
+            if used != module && !below.contains(&used) {
+                violations.push(file.at(number, &format!("{module} uses {used}")));
+            }
+        }
+        if line.contains("crate::{") {
+            violations.push(file.at(number, "name one module a use, so that it can be checked"));
+        }
+        if line.contains("super::super::") && !file.is_test() {
+            violations.push(file.at(number, "a path by crate:: says where it leads"));
+        }
+    }
+    violations
+}
+
+#[test]
+fn the_modules_of_the_core_use_only_those_below_them() {
+    let violations: Vec<String> = rust_files().iter().flat_map(upward).collect();
+    report("dependencies point down", &violations);
+}
+
+#[test]
+fn the_layers_have_no_cycle() {
+    for (index, (module, below)) in CORE.iter().enumerate() {
+        for used in *below {
+            let position = CORE.iter().position(|(name, _)| name == used);
+            assert!(position.is_some_and(|p| p < index), "{module} uses {used}, not below it");
+        }
+    }
+}
+
+#[test]
+fn each_foreign_library_is_named_by_one_module_only() {
+    let mut violations = Vec::new();
+    for file in rust_files().iter().filter(|file| file.path.contains("/src/")) {
+        for (word, what, allowed) in OWNED {
+            if file.is_test()
+                || allowed.iter().any(|folder| file.path.starts_with(folder))
+                || !(file.path.starts_with("core/") || file.path.starts_with("runtime/src/"))
+            {
+                continue;
+            }
+            let named = |line: &str| {
+                let word_start = |(at, _): (usize, _)| {
+                    let before = line[..at].chars().next_back();
+                    before.is_none_or(|c| !c.is_ascii_alphanumeric() && c != '_' && c != ':')
+                };
+                line.match_indices(word).any(word_start)
+            };
+            let bad = file.code().filter(|(_, line)| named(line));
+            violations.extend(bad.map(|(n, _)| file.at(n, &format!("{what} is named here"))));
+        }
+    }
+    report("a foreign library has one home", &violations);
+}
