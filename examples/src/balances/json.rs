@@ -8,7 +8,7 @@ use tidemill::serdes::{Encoded, Serde, SerdeError, json};
 
 use super::{Kind, Transaction};
 
-/// The serde of [`Transaction`]: a JSON object, and nothing else that serde would take for a struct.
+/// The serde of [`Transaction`]: a JSON object, nothing else that serde would take for a struct.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TransactionJson;
 

@@ -12,7 +12,7 @@
 //! | changelog of `balances-store` | account | `{"balance":-320,"transactions":17}`, minor units |
 //! | output | account | `{"account_id":"a","balance":"-3.20","transactions":17}` |
 //!
-//! The Kafka Streams program under `benches/java` is the same job, with the same bytes in all three.
+//! The Kafka Streams program under `benches/java` is the same job, with the same bytes in each.
 
 mod json;
 mod money;

@@ -14,30 +14,32 @@
 //!
 //! # What each call becomes
 //!
+//! Names of librdkafka without their prefix `rd_kafka_`.
+//!
 //! | ours | librdkafka | protocol |
 //! |---|---|---|
-//! | `Consumer::subscribe` | `rd_kafka_subscribe` | FindCoordinator, JoinGroup, SyncGroup, Heartbeat |
-//! | `Consumer::poll_event` | `rd_kafka_queue_poll` on the group queue | (answers of the above) |
-//! | `Consumer::assign`, `unassign` | `rd_kafka_assign` | Fetch; JoinGroup again after a revocation |
-//! | `Consumer::assign_more`, `unassign_some` | `rd_kafka_incremental_(un)assign` | Fetch |
-//! | `PartitionReader::read` | `rd_kafka_consume_batch_queue` | (answers of Fetch) |
-//! | `Consumer::committed` | `rd_kafka_committed` | OffsetFetch, require-stable when read_committed |
-//! | `Consumer::commit_sync` | `rd_kafka_commit_queue` | OffsetCommit |
-//! | `Consumer::group_metadata` | `rd_kafka_consumer_group_metadata` | none |
-//! | `Consumer::close` | `rd_kafka_consumer_close_queue` | LeaveGroup, unless a static member |
+//! | `Consumer::subscribe` | `subscribe` | FindCoordinator, JoinGroup, SyncGroup, Heartbeat |
+//! | `Consumer::poll_event` | `queue_poll` on the group queue | (answers of the above) |
+//! | `Consumer::assign`, `unassign` | `assign` | Fetch; JoinGroup again after a revocation |
+//! | `Consumer::assign_more`, `unassign_some` | `incremental_(un)assign` | Fetch |
+//! | `PartitionReader::read` | `consume_batch_queue` | (answers of Fetch) |
+//! | `Consumer::committed` | `committed` | OffsetFetch, require-stable when read_committed |
+//! | `Consumer::commit_sync` | `commit_queue` | OffsetCommit |
+//! | `Consumer::group_metadata` | `consumer_group_metadata` | none |
+//! | `Consumer::close` | `consumer_close_queue` | LeaveGroup, unless a static member |
 //! | `leave_group` | none: a socket of our own | FindCoordinator, LeaveGroup |
-//! | `Producer::send` | `rd_kafka_produceva` | AddPartitionsToTxn, Produce |
-//! | `Producer::flush` | `rd_kafka_flush` | Produce |
-//! | `Producer::init_transactions` | `rd_kafka_init_transactions` | FindCoordinator, InitProducerId |
-//! | `Producer::begin_transaction` | `rd_kafka_begin_transaction` | none |
-//! | `Producer::send_offsets` | `rd_kafka_send_offsets_to_transaction` | AddOffsetsToTxn, TxnOffsetCommit |
-//! | `Producer::commit_transaction` | `rd_kafka_commit_transaction` | Produce, EndTxn |
-//! | `Producer::abort_transaction` | `rd_kafka_abort_transaction` | EndTxn |
-//! | `Admin::topics` | `rd_kafka_DescribeTopics` | Metadata |
-//! | `Admin::create_topics`, `delete_topics` | `rd_kafka_CreateTopics`, `.._DeleteTopics` | the same |
-//! | `Admin::topic_configs` | `rd_kafka_DescribeConfigs` | DescribeConfigs |
-//! | `Admin::list_offsets` | `rd_kafka_ListOffsets` | ListOffsets with the given isolation |
-//! | `Admin::delete_records` | `rd_kafka_DeleteRecords` | DeleteRecords |
+//! | `Producer::send` | `produceva` | AddPartitionsToTxn, Produce |
+//! | `Producer::flush` | `flush` | Produce |
+//! | `Producer::init_transactions` | `init_transactions` | FindCoordinator, InitProducerId |
+//! | `Producer::begin_transaction` | `begin_transaction` | none |
+//! | `Producer::send_offsets` | `send_offsets_to_transaction` | AddOffsetsToTxn, TxnOffsetCommit |
+//! | `Producer::commit_transaction` | `commit_transaction` | Produce, EndTxn |
+//! | `Producer::abort_transaction` | `abort_transaction` | EndTxn |
+//! | `Admin::topics` | `DescribeTopics` | Metadata |
+//! | `Admin::create_topics`, `delete_topics` | `CreateTopics`, `.._DeleteTopics` | the same |
+//! | `Admin::topic_configs` | `DescribeConfigs` | DescribeConfigs |
+//! | `Admin::list_offsets` | `ListOffsets` | ListOffsets with the given isolation |
+//! | `Admin::delete_records` | `DeleteRecords` | DeleteRecords |
 
 mod error;
 mod kafka;

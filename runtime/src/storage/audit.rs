@@ -1,8 +1,8 @@
 //! Reading the database of a stopped task from outside, to check it against its changelogs.
 //!
 //! The auditor compares [`TaskDump::stores`] with the fold of each changelog up to the position in
-//! [`TaskDump::checkpoint`] (INV-2). It opens read-only and changes nothing, not even the log's torn
-//! tail.
+//! [`TaskDump::checkpoint`] (INV-2). It opens read-only and changes nothing, not even the torn
+//! tail of the log.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -206,7 +206,8 @@ impl TaskLock {
 
 impl Drop for TaskLock {
     fn drop(&mut self) {
-        self.directory.owned().remove(&self.task_id);
+        let owned = self.directory.owned().remove(&self.task_id);
+        assert!(owned, "INV-10: task {} was given up twice", self.task_id);
     }
 }
 

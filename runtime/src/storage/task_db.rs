@@ -279,6 +279,10 @@ impl Writer {
     ) -> Result<(), StorageError> {
         self.encoded.clear();
         encoding::encode(checkpoint, &mut self.encoded);
+        assert!(
+            encoding::decode(&self.encoded).is_ok_and(|decoded| decoded == *checkpoint),
+            "INV-3: the batch would say something else than {checkpoint:?}",
+        );
         batch.put_cf(meta(self.db.db()), CHECKPOINT_KEY, &self.encoded);
         self.db
             .db()

@@ -32,7 +32,7 @@ struct Wanted {
 /// Checks the user's topics, creates the internal ones and checks those that were there.
 ///
 /// # Errors
-/// If the broker can't be reached for 30 s or `task.timeout.ms`, or topics are missing or do not fit.
+/// If the broker can't be reached for 30 s or `task.timeout.ms`, or topics are missing or wrong.
 pub(crate) fn prepare(admin: &Admin, topology: &Topology, config: &Config) -> Result<Plan, Error> {
     let counts = user_topics(admin, topology, config)?;
     let plan = Plan::new(topology, &config.application_id, &counts).map_err(Error::Topics)?;

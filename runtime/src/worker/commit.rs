@@ -42,6 +42,8 @@ pub(super) enum Settled {
 impl Worker {
     /// Opens a transaction unless one is open: tasks are about to work.
     pub(super) fn begin_work(&mut self) -> Result<(), Error> {
+        let state = self.transaction.state();
+        assert!(self.transaction.may_work(), "INV-6: tasks were to work while {state:?}");
         match self.transaction.step(Input::Work) {
             Command::Begin if self.shared.config.exactly_once() => {
                 failpoint::pass("S8");

@@ -267,7 +267,7 @@ impl Worker {
     fn open_task(&mut self, task: TaskId, mut db: TaskDb, ends: &Ends) -> Result<(), Error> {
         let mut checkpoint = db.read_checkpoint()?;
         if let Some(problem) = self.beyond_the_log(task, &checkpoint, ends) {
-            tracing::error!(%task, problem, "local state does not belong to the changelog: rebuilding it");
+            tracing::error!(%task, problem, "local state is not of this changelog: restoring it");
             drop(db);
             let lock = self.shared.directory.acquire_task(task)?;
             lock.wipe()?;

@@ -3,8 +3,8 @@
 //! One at a time, in the order init, (begin, send_offsets, commit or abort)*. After `Retry` of an
 //! init, commit or abort only the same call is legal; another one is refused as `Fatal` and changes
 //! nothing. Timeouts bound the call, with one exception:
-//! librdkafka's `send_offsets` may outlast its own when the group coordinator is gone (LRK#5456), so
-//! a watchdog belongs above these calls.
+//! librdkafka's `send_offsets` may outlast its own when the group coordinator is gone (LRK#5456),
+//! so a watchdog belongs above these calls.
 
 #![expect(unsafe_code, reason = "calls librdkafka's transactional functions")]
 
