@@ -109,6 +109,7 @@ impl Worker {
                 Command::Begin | Command::Nothing => return Ok(Settled::Nothing),
             };
             if let Some(error) = error {
+                let error = self.refused_record().unwrap_or(error);
                 tracing::warn!(
                     worker = self.identity.worker, state = ?self.transaction.state(), %error,
                     "the transaction is in trouble"
@@ -132,14 +133,35 @@ impl Worker {
 
     /// Ends the transaction as well as possible because of an error that nothing mends.
     fn fail(&mut self, error: Error) -> Result<Settled, Error> {
-        let is_task = matches!(error, Error::Task(_));
-        if is_task && self.transaction.state() == State::Flushing {
-            // a handler said fail: the transaction itself is sound and can be aborted
+        let sound = match self.transaction.state() {
+            // a handler said fail
+            State::Flushing if matches!(error, Error::Task(_)) => true,
+            // the broker wants none of it
+            State::Flushing | State::SendingOffsets | State::Committing => {
+                self.refused_record().is_some()
+            }
+            _ => false,
+        };
+        if sound {
             self.drive(Input::Failed(Severity::Abort))?;
         } else {
             self.transaction.step(Input::Failed(Severity::Fatal));
         }
         Err(error)
+    }
+
+    /// The transaction fails because the broker refused a record and would refuse it again: what a
+    /// rollback does not mend. The client itself only knows that the transaction must be aborted.
+    pub(super) fn refused_record(&self) -> Option<Error> {
+        let failure = self.outbox.producer.delivery_error()?;
+        (failure.error.severity == Severity::Fatal).then(|| {
+            let (topic, partition) = (failure.topic, failure.partition);
+            let doing = format!(
+                "the broker refused a record for {topic}-{partition} (if it is too large, raise \
+                 max.message.bytes of the topic)"
+            );
+            Error::client(doing, failure.error)
+        })
     }
 
     /// Has every touched task forward and log what it holds back.

@@ -181,6 +181,7 @@ impl Worker {
     /// After an error of a turn: aborts, and goes on from what is committed if the error is of a
     /// kind that passes.
     fn recover(&mut self, error: Error) -> Result<(), Error> {
+        let error = self.refused_record().unwrap_or(error);
         let severity = error.severity();
         if severity == Severity::Fatal {
             // whatever comes of the abort, the first error is the one to report
