@@ -27,6 +27,8 @@ EXAMPLES := --release -p tidemill-examples --bins
 DEMO := --release -p tidemill-examples --bin demo
 CHAOS := --release -p tidemill-examples --bin chaos
 BENCH := --release -p tidemill-benches --bin bench
+# The fail points are for tests alone; with another set of features cargo would build Tidemill twice.
+TEST := --release --workspace --features tidemill/failpoints
 
 .PHONY: help setup kafka-jars kafka demo test bench chaos lint doc clean-cache
 
@@ -50,8 +52,8 @@ demo: kafka-jars ## the main job, killed again and again, with its result verifi
 	$(WITH_KAFKA) $(CARGO) run --quiet $(DEMO) -- $(DEMO_ARGS)
 
 test: kafka-jars ## all tests, against a real Apache Kafka (TEST_FLAGS=...)
-	$(CARGO) test --release --workspace --no-run $(TEST_FLAGS)
-	$(WITH_KAFKA) $(CARGO) test --release --workspace $(TEST_FLAGS)
+	$(CARGO) test $(TEST) --no-run $(TEST_FLAGS)
+	$(WITH_KAFKA) $(CARGO) test $(TEST) $(TEST_FLAGS)
 
 bench: kafka-jars ## measure against a raw client loop and Kafka Streams (BENCH_ARGS=...)
 	$(CARGO) build $(BENCH)
@@ -63,7 +65,7 @@ chaos: kafka-jars ## the demo's topology under KILLS=50 random kills (CHAOS_ARGS
 
 lint: setup ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --release -- -D warnings
+	$(CARGO) clippy $(TEST) --all-targets -- -D warnings
 
 doc: setup ## the API documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --workspace --release
