@@ -89,7 +89,6 @@ impl Worker {
         let mut plans = Vec::new();
         let mut command = self.transaction.step(input);
         let deadline = monotonic() + 2 * self.shared.config.transaction_timeout;
-        let mut refused = None;
         loop {
             let (outcome, error) = match command {
                 Command::Flush => split(self.flush_tasks(&mut plans), deadline),
@@ -103,9 +102,9 @@ impl Worker {
                 }
                 Command::RollBack => {
                     count(&self.status.aborts, 1);
-                    return refused.map_or(Ok(Settled::RolledBack), Err);
+                    return Ok(Settled::RolledBack);
                 }
-                Command::Rebuild => return refused.map_or(Ok(Settled::Fenced), Err),
+                Command::Rebuild => return Ok(Settled::Fenced),
                 Command::Begin | Command::Nothing => return Ok(Settled::Nothing),
             };
             if let Some(error) = error {
@@ -117,18 +116,9 @@ impl Worker {
                 if error.severity() == Severity::Fatal {
                     return self.fail(error);
                 }
-                refused = refused.or_else(|| self.refused_record());
             }
             command = self.transaction.step(outcome);
         }
-    }
-
-    /// A record that the broker will not take on the next attempt either: trying for ever would
-    /// hide it.
-    fn refused_record(&self) -> Option<Error> {
-        let failure = self.outbox.producer.delivery_error()?;
-        (failure.error.severity == Severity::Fatal)
-            .then(|| Error::client(failure.to_string(), failure.error))
     }
 
     /// Ends the transaction as well as possible because of an error that nothing mends.
