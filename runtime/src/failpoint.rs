@@ -1,7 +1,7 @@
 //! Named places in the commit protocol at which a test can stop the process.
 //!
 //! Compiled only with the feature `failpoints`, which nothing but the test suite and `make chaos`
-//! turn on. `TIDEMILL_FAILPOINT=<name>:<n>:<action>` arms one place: at the n-th pass (from 1) the
+//! turn on. `TIDEMILL_TEST_FAILPOINT=<name>:<n>:<action>` arms one place: at the n-th pass (from 1) the
 //! process is ended by SIGKILL (`kill`), stopped by SIGSTOP (`stop`), or the thread panics
 //! (`panic`). Names are the steps of `docs/TRANSACTIONS.md`: `S0` to `S8`, `X1` to `X3`.
 
@@ -29,7 +29,7 @@ mod armed {
     fn armed() -> Option<&'static Armed> {
         static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
         let read = || {
-            let text = std::env::var("TIDEMILL_FAILPOINT").ok()?;
+            let text = std::env::var("TIDEMILL_TEST_FAILPOINT").ok()?;
             let mut parts = text.splitn(3, ':');
             let (name, pass, action) = (parts.next()?, parts.next()?, parts.next()?);
             let pass = pass.parse().ok()?;

@@ -52,12 +52,12 @@ impl Process {
         command
             .args(["--ignored", "--exact", "--nocapture", "support::process::worker"])
             .env(SPEC, serde_json::to_string(spec).unwrap())
-            .env_remove("TIDEMILL_FAILPOINT")
+            .env_remove("TIDEMILL_TEST_FAILPOINT")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap());
         if let Some(failpoint) = failpoint {
-            command.env("TIDEMILL_FAILPOINT", failpoint);
+            command.env("TIDEMILL_TEST_FAILPOINT", failpoint);
         }
         Self { child: command.spawn().unwrap(), log }
     }
