@@ -14,6 +14,11 @@
 //! * `restore`: from changelogs to stores;
 //! * [`app`]: starting, watching and stopping all of it.
 
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub mod app;
 pub mod client;
 mod clock;
