@@ -7,7 +7,11 @@
 #![cfg(feature = "failpoints")]
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+mod behaviour;
+mod broker;
 mod crash;
 mod poison;
 mod restart;
+mod start;
 mod support;
+mod takeover;

@@ -1,8 +1,8 @@
 //! The application under test: an account's balance after each of its transactions.
 //!
 //! ```text
-//!   input --> [ repartition --> ] ledger --> output      account, {sum, count}, header txn=partition/n
-//!                                   |  +---> manifests   one record per task and transaction
+//!   input --> [ repartition --> ] ledger --> output     account, {sum, count}, header txn=task/n
+//!                                   |  +---> manifests  one record per task and transaction
 //!                                   +-- balances, commits (stores)
 //! ```
 //!
