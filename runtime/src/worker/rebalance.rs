@@ -267,6 +267,9 @@ impl Worker {
     fn open_task(&mut self, task: TaskId, mut db: TaskDb, ends: &Ends) -> Result<(), Error> {
         let mut checkpoint = db.read_checkpoint()?;
         if let Some(problem) = self.beyond_the_log(task, &checkpoint, ends) {
+            if self.committed_number(task) >= Some(checkpoint.commit_number) {
+                return Err(lost_changelog(task, &problem));
+            }
             tracing::error!(%task, problem, "local state is not of this changelog: restoring it");
             drop(db);
             let lock = self.shared.directory.acquire_task(task)?;
@@ -287,14 +290,15 @@ impl Worker {
                     .to_owned(),
             })?;
             let stored = checkpoint.changelogs.get(store).copied();
-            if stored.is_none() && first > Offset::ZERO {
-                return Err(deleted_changelog(task, &changelog, first));
+            let position = stored.unwrap_or(Offset::ZERO);
+            if position < first {
+                return Err(deleted_changelog(task, &changelog, first, position));
             }
             stores.push(StoreRestore {
                 index,
                 store: store.to_owned(),
                 changelog,
-                position: stored.unwrap_or(first),
+                position,
                 target: last,
                 restored: 0,
             });
@@ -318,17 +322,23 @@ impl Worker {
         })
     }
 
-    /// Says why stored positions can't be of this changelog: the topic was made anew, or cut.
+    /// Says why stored positions can't be of this changelog: the topic was made anew.
     fn beyond_the_log(&self, task: TaskId, checkpoint: &Checkpoint, ends: &Ends) -> Option<String> {
         self.changelogs_of(task).find_map(|(_, store, changelog)| {
             let stored = *checkpoint.changelogs.get(store)?;
-            let (first, last) = *ends.get(&changelog)?;
-            if stored > last {
-                return Some(format!("store {store} is at {stored}, {changelog} ends at {last}"));
-            }
-            (stored < first)
-                .then(|| format!("store {store} is at {stored}, {changelog} begins at {first}"))
+            let (_, last) = *ends.get(&changelog)?;
+            (stored > last).then(|| {
+                format!(
+                    "its store {store} is at offset {stored}, changelog {changelog} ends at {last}"
+                )
+            })
         })
+    }
+
+    /// The number of the task's last commit, as the group has it.
+    fn committed_number(&self, task: TaskId) -> Option<u64> {
+        let starts = self.inputs_of(task).filter_map(|input| self.positions.get(&input));
+        starts.filter_map(|start| start.committed?.commit_number).max()
     }
 
     /// Returns whether the storage holds exactly what the group committed last: every commit of a
@@ -470,12 +480,30 @@ fn task_idle(idle: MaxTaskIdle) -> TaskIdle {
     }
 }
 
-fn deleted_changelog(task: TaskId, changelog: &TopicPartition, first: Offset) -> Error {
+/// Records are gone that the local state does not hold. The state is left alone.
+fn deleted_changelog(
+    task: TaskId,
+    changelog: &TopicPartition,
+    first: Offset,
+    position: Offset,
+) -> Error {
     Error::Inconsistent {
         task,
         problem: format!(
-            "the changelog {changelog} begins at offset {first}: records were deleted from it and \
-             the local state that held them is gone; restore the state directory from a backup, or \
+            "the changelog {changelog} begins at offset {first}: records were deleted from it, and \
+             the local state, which is at offset {position}, does not hold them; restore the state \
+             directory from a backup, or reset the application (delete its internal topics and \
+             offsets) to begin anew"
+        ),
+    }
+}
+
+/// The group committed what is no longer in the changelog. The state, which has it, is left alone.
+fn lost_changelog(task: TaskId, problem: &str) -> Error {
+    Error::Inconsistent {
+        task,
+        problem: format!(
+            "{problem}: the topic was deleted or lost records that are committed; restore it, or \
              reset the application (delete its internal topics and offsets) to begin anew"
         ),
     }
