@@ -1,8 +1,8 @@
 //! Named places in the commit protocol at which a test can stop the process.
 //!
 //! Compiled only with the feature `failpoints`, which nothing but the test suite and `make chaos`
-//! turn on. `TIDEMILL_TEST_FAILPOINT=<name>:<n>:<action>` arms one place: at the n-th pass (from 1) the
-//! process is ended by SIGKILL (`kill`), stopped by SIGSTOP (`stop`), or the thread panics
+//! turn on. `TIDEMILL_TEST_FAILPOINT=<name>:<n>:<action>` arms one place: at the n-th pass (from 1)
+//! the process is ended by SIGKILL (`kill`), stopped by SIGSTOP (`stop`), or the thread panics
 //! (`panic`). Names are the steps of `docs/TRANSACTIONS.md`: `S0` to `S8`, `X1` to `X3`.
 
 /// Passes a place. Does nothing unless the feature is on and the place is armed.

@@ -187,8 +187,8 @@ impl Config {
     #[must_use]
     pub fn admin_properties(&self, process: &str) -> ClientProperties {
         let mut p = common_tuning();
-        // Requests go to the leaders in the cache, and nothing renews it when they are refused: with
-        // the default of 15 minutes, a broker that restarted is of no use for so long.
+        // Requests go to the leaders in the cache, and a refusal does not renew it: with the
+        // default of 15 minutes, a broker that restarted is of no use for so long.
         p.set("metadata.max.age.ms", 1_000);
         self.user_options(&mut p, Client::Admin);
         self.common_rules(&mut p);
