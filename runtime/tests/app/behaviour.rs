@@ -68,6 +68,7 @@ impl Small {
 }
 
 type Nullable = Option<Vec<u8>>;
+type Bytes<'a> = Option<&'a [u8]>;
 type Context<'a, 'b, 'c> = &'c mut ProcessorContext<'a, 'b, Nullable, Nullable>;
 
 /// Forwards every record; asks for a commit if the function says so.
@@ -95,7 +96,7 @@ fn headers_timestamps_and_nulls_travel() {
     headers.add("text", Some(b"x".to_vec()));
     headers.add("text", Some(b"y".to_vec()));
     let mut sender = small.kafka.producer();
-    let pairs: [(Option<&[u8]>, Option<&[u8]>); 4] =
+    let pairs: [(Bytes<'_>, Bytes<'_>); 4] =
         [(None, None), (Some(b""), Some(b"")), (Some(b"k"), None), (None, Some(b"v"))];
     for (key, value) in pairs {
         sender.send_to(&small.input, Some(0), key, value, &headers);

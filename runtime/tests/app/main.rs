@@ -13,5 +13,6 @@ mod crash;
 mod poison;
 mod restart;
 mod start;
+mod state;
 mod support;
 mod takeover;

@@ -1,12 +1,23 @@
 //! A broker as a test sees it from outside.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::incremental_alter_configs_request::{
+    AlterConfigsResource, AlterableConfig,
+};
+use kafka_protocol::messages::{
+    ApiKey, DeleteGroupsRequest, DeleteGroupsResponse, GroupId, IncrementalAlterConfigsRequest,
+    IncrementalAlterConfigsResponse, RequestHeader, ResponseHeader,
+};
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use tidemill::client::{
-    Admin, ClientConfig, ClientError, Consumer, Fetched, Isolation, Message, NewTopic, OffsetSpec,
-    Outgoing, Producer, Severity, TopicCreation, Waker,
+    Admin, ClientConfig, ClientError, Consumer, Fetched, Isolation, Message, NewTopic,
+    OffsetCommit, OffsetSpec, Outgoing, Producer, Severity, TopicCreation, Waker,
 };
 use tidemill::record::{Headers, Offset, Partition, RawRecord, Timestamp, TopicPartition};
 use tidemill::task::decode_commit_metadata;
@@ -215,6 +226,66 @@ impl Kafka {
             Some((one.partition, (one.offset?, number)))
         });
         known.collect()
+    }
+
+    /// Commits an offset by hand, as an administrator would.
+    pub(crate) fn commit_by_hand(&self, group: &str, partition: TopicPartition, offset: Offset) {
+        let options = [("group.id", group)];
+        let consumer = Consumer::new(&self.config(&options), Arc::new(Waker::new())).unwrap();
+        let commit = OffsetCommit { partition, offset, metadata: String::new() };
+        patiently(|| consumer.commit_sync(std::slice::from_ref(&commit), TIMEOUT));
+    }
+
+    /// Deletes a group that has no members, and with it its offsets: what their expiry does.
+    pub(crate) fn delete_group(&self, group: &str) {
+        let id = GroupId(StrBytes::from_string(group.to_owned()));
+        let request = DeleteGroupsRequest::default().with_groups_names(vec![id]);
+        let answer: DeleteGroupsResponse = self.call(ApiKey::DeleteGroups, 2, &request);
+        let codes: Vec<i16> = answer.results.iter().map(|result| result.error_code).collect();
+        assert_eq!(codes, [0], "the group was not deleted");
+    }
+
+    /// Changes a setting of a topic.
+    pub(crate) fn alter(&self, topic: &str, setting: &str, value: &str) {
+        const TOPIC: i8 = 2;
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        let config = AlterableConfig::default()
+            .with_name(text(setting))
+            .with_config_operation(0)
+            .with_value(Some(text(value)));
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(text(topic))
+            .with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer: IncrementalAlterConfigsResponse =
+            self.call(ApiKey::IncrementalAlterConfigs, 1, &request);
+        let codes: Vec<i16> = answer.responses.iter().map(|answer| answer.error_code).collect();
+        assert_eq!(codes, [0], "the setting was not changed");
+    }
+
+    /// Makes a request that librdkafka or our admin client does not have.
+    fn call<Q, A>(&self, key: ApiKey, version: i16, request: &Q) -> A
+    where
+        Q: Encodable + HeaderVersion,
+        A: Decodable + HeaderVersion,
+    {
+        let header = RequestHeader::default()
+            .with_request_api_key(key as i16)
+            .with_request_api_version(version);
+        let mut frame = BytesMut::new();
+        header.encode(&mut frame, Q::header_version(version)).unwrap();
+        request.encode(&mut frame, version).unwrap();
+        let mut stream = TcpStream::connect(&self.bootstrap).unwrap();
+        stream.write_all(&u32::try_from(frame.len()).unwrap().to_be_bytes()).unwrap();
+        stream.write_all(&frame).unwrap();
+        let mut size = [0; 4];
+        stream.read_exact(&mut size).unwrap();
+        let mut answer = vec![0; u32::from_be_bytes(size) as usize];
+        stream.read_exact(&mut answer).unwrap();
+        let mut answer = Bytes::from(answer);
+        ResponseHeader::decode(&mut answer, A::header_version(version)).unwrap();
+        A::decode(&mut answer, version).unwrap()
     }
 
     /// Waits until a group committed everything that is in a topic.
