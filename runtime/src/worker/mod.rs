@@ -16,6 +16,7 @@
 //!   record.
 
 mod commit;
+mod consistency;
 mod outbox;
 mod positions;
 mod rebalance;

@@ -8,14 +8,14 @@
 //! ```
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tidemill_core::record::{Offset, TaskId, TopicPartition};
-use tidemill_core::store::{Checkpoint, StoreIndex, TaskStorage};
+use tidemill_core::store::{StoreIndex, TaskStorage};
 use tidemill_core::task::{Task, TaskConfig, TaskIdle};
 
 use crate::Error;
@@ -29,13 +29,11 @@ use crate::storage::{OpenOutcome, RocksStorage, StateDirectoryError, TaskDb, Tas
 
 use crate::topics::retrying;
 
+use super::consistency::{Ends, deleted_changelog, lost_changelog};
 use super::positions::StartPosition;
 use super::slot::{Running, Slot};
 use super::status::count;
 use super::{Shared, Worker, WorkerState};
-
-/// First and last offset of each changelog.
-type Ends = BTreeMap<TopicPartition, (Offset, Offset)>;
 
 impl Worker {
     /// Does what the group asks. Returns an error only if the membership itself failed.
@@ -149,7 +147,7 @@ impl Worker {
         Ok(tasks)
     }
 
-    fn inputs_of(&self, task: TaskId) -> impl Iterator<Item = TopicPartition> {
+    pub(super) fn inputs_of(&self, task: TaskId) -> impl Iterator<Item = TopicPartition> {
         let inputs = &self.shared.plan.sub(task).inputs;
         inputs.iter().map(move |input| TopicPartition::new(&*input.name, task.partition))
     }
@@ -234,7 +232,7 @@ impl Worker {
     }
 
     /// The stores that have a changelog, and its partition.
-    fn changelogs_of(
+    pub(super) fn changelogs_of(
         &self,
         task: TaskId,
     ) -> impl Iterator<Item = (StoreIndex, &str, TopicPartition)> {
@@ -320,39 +318,6 @@ impl Worker {
             reply: self.restored_sender.clone(),
             waker: Arc::clone(&self.waker),
         })
-    }
-
-    /// Says why stored positions can't be of this changelog: the topic was made anew.
-    fn beyond_the_log(&self, task: TaskId, checkpoint: &Checkpoint, ends: &Ends) -> Option<String> {
-        self.changelogs_of(task).find_map(|(_, store, changelog)| {
-            let stored = *checkpoint.changelogs.get(store)?;
-            let (_, last) = *ends.get(&changelog)?;
-            (stored > last).then(|| {
-                format!(
-                    "its store {store} is at offset {stored}, changelog {changelog} ends at {last}"
-                )
-            })
-        })
-    }
-
-    /// The number of the task's last commit, as the group has it.
-    fn committed_number(&self, task: TaskId) -> Option<u64> {
-        let starts = self.inputs_of(task).filter_map(|input| self.positions.get(&input));
-        starts.filter_map(|start| start.committed?.commit_number).max()
-    }
-
-    /// Returns whether the storage holds exactly what the group committed last: every commit of a
-    /// task carries its number with each of the task's offsets.
-    fn is_at_commit(&self, task: TaskId, checkpoint: &Checkpoint) -> bool {
-        checkpoint.commit_number > 0
-            && self.inputs_of(task).all(|input| {
-                let stored = checkpoint.inputs.get(&input);
-                let start = self.positions.get(&input);
-                let committed = start.and_then(|start| start.committed);
-                let number = committed.and_then(|committed| committed.commit_number);
-                number == Some(checkpoint.commit_number)
-                    && stored.map(|s| s.offset) == start.map(|s| s.input.offset)
-            })
     }
 
     /// Takes the answers of the restoring thread.
@@ -477,34 +442,5 @@ fn task_idle(idle: MaxTaskIdle) -> TaskIdle {
         MaxTaskIdle::Never => TaskIdle::Never,
         MaxTaskIdle::UntilFetched => TaskIdle::CaughtUpAnd(Duration::ZERO),
         MaxTaskIdle::For(duration) => TaskIdle::CaughtUpAnd(duration),
-    }
-}
-
-/// Records are gone that the local state does not hold. The state is left alone.
-fn deleted_changelog(
-    task: TaskId,
-    changelog: &TopicPartition,
-    first: Offset,
-    position: Offset,
-) -> Error {
-    Error::Inconsistent {
-        task,
-        problem: format!(
-            "the changelog {changelog} begins at offset {first}: records were deleted from it, and \
-             the local state, which is at offset {position}, does not hold them; restore the state \
-             directory from a backup, or reset the application (delete its internal topics and \
-             offsets) to begin anew"
-        ),
-    }
-}
-
-/// The group committed what is no longer in the changelog. The state, which has it, is left alone.
-fn lost_changelog(task: TaskId, problem: &str) -> Error {
-    Error::Inconsistent {
-        task,
-        problem: format!(
-            "{problem}: the topic was deleted or lost records that are committed; restore it, or \
-             reset the application (delete its internal topics and offsets) to begin anew"
-        ),
     }
 }
