@@ -99,6 +99,7 @@ impl Admin {
             elements(infos, count).into_iter().map(|info| ListedPartition::copy(of(info))).collect()
         };
         ordered(OPERATION, partitions, listed)
+            .map_err(|error| self.leaderless(error, partitions, timeout))
     }
 
     /// Deletes the records below these offsets, and returns where each log starts afterwards.
@@ -142,17 +143,23 @@ impl Admin {
             ListedPartition::read(ffi::rd_kafka_DeleteRecords_result_offsets(result))
         };
         ordered(OPERATION, &partitions, listed)
+            .map_err(|error| self.leaderless(error, &partitions, timeout))
     }
 
-    /// librdkafka says "no entry" both for partitions that do not exist and for partitions that
-    /// have no leader at the moment; the cluster knows which it is.
+    /// Looks after errors that come from librdkafka's cache of leaders.
+    ///
+    /// * "No entry" is said both for partitions that do not exist and for partitions that have no
+    ///   leader at the moment; the cluster knows which it is.
+    /// * A broker that contradicts the cache (after its restart: `FENCED_LEADER_EPOCH`) does not
+    ///   make librdkafka ask again, for 15 minutes: describing the topics renews the cache, and the
+    ///   caller's next attempt goes to the right leader.
     fn leaderless(
         &self,
         error: ClientError,
         partitions: &[TopicPartition],
         timeout: Duration,
     ) -> ClientError {
-        if error.code != code::NOENT {
+        if error.code != code::NOENT && !code::stale_leader(error.code) {
             return error;
         }
         let names: BTreeSet<&str> = partitions.iter().map(|one| &*one.topic).collect();
@@ -161,6 +168,9 @@ impl Admin {
             Ok(topics) => topics,
             Err(error) => return error,
         };
+        if error.code != code::NOENT {
+            return error;
+        }
         for topic in topics {
             let mut asked = partitions.iter().filter(|one| *one.topic == *topic.name);
             let count = topic.partitions.unwrap_or(0);

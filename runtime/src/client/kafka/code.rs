@@ -49,6 +49,18 @@ pub(super) fn transport(code: i32) -> bool {
     matches!(code, TRANSPORT | RESOLVE | ALL_BROKERS_DOWN) || timed_out(code)
 }
 
+/// Returns true if the client asked a broker that leads the partition no more, or in another epoch.
+pub(super) fn stale_leader(code: i32) -> bool {
+    [
+        E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        E::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+        E::RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
+    ]
+    .iter()
+    .any(|known| *known as i32 == code)
+}
+
 /// Tells what a code asks of the caller where no error flags came with it.
 ///
 /// A code that is not listed is fatal (credentials, rights, options, arguments): better to stop
