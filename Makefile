@@ -25,7 +25,7 @@ WITH_KAFKA := runtime/kafka/with-kafka
 # All programs: demo and chaos start the worker program, which cargo does not build for them.
 EXAMPLES := --release -p tidemill-examples --bins
 DEMO := --release -p tidemill-examples --bin demo
-CHAOS := --release -p tidemill-examples --bin chaos
+CHAOS := --release -p tidemill-examples --features failpoints --bin chaos
 BENCH := --release -p tidemill-benches --bin bench
 # The fail points are for tests alone; with another set of features cargo would build Tidemill twice.
 TEST := --release --workspace --features tidemill/failpoints
@@ -60,7 +60,7 @@ bench: kafka-jars ## measure against a raw client loop and Kafka Streams (BENCH_
 	$(WITH_KAFKA) $(CARGO) run --quiet $(BENCH) -- $(BENCH_ARGS)
 
 chaos: kafka-jars ## the demo's topology under KILLS=50 random kills (CHAOS_ARGS=...)
-	$(CARGO) build $(CHAOS)
+	$(CARGO) build $(EXAMPLES) --features failpoints
 	$(WITH_KAFKA) $(CARGO) run --quiet $(CHAOS) -- --kills $(KILLS) $(CHAOS_ARGS)
 
 lint: setup ## formatting and clippy, warnings are errors

@@ -64,26 +64,30 @@ impl Cluster {
             configs: BTreeMap::new(),
         };
         let topics: Vec<NewTopic> = names.iter().map(new).collect();
-        let mut existing = Vec::new();
-        for (name, outcome) in self.admin.create_topics(&topics, REQUEST_TIMEOUT)? {
-            match outcome {
-                TopicCreation::Created => {}
-                TopicCreation::AlreadyExists => existing.push(name),
-                TopicCreation::Failed(error) => return Err(error.into()),
+        for (_, outcome) in self.admin.create_topics(&topics, REQUEST_TIMEOUT)? {
+            if let TopicCreation::Failed(error) = outcome {
+                return Err(error.into());
             }
         }
-        let existing: Vec<&str> = existing.iter().map(|name| &**name).collect();
-        for topic in retrying(|timeout| self.admin.topics(&existing, timeout))? {
-            if topic.partitions.is_some_and(|found| found != partitions as usize) {
-                let (name, found) = (topic.name, topic.partitions.unwrap_or_default());
-                return Err(format!(
-                    "topic {name} exists with {found} partitions, not {partitions}: choose another \
-                     name or delete it"
-                )
-                .into());
+        // a topic is created a moment before the brokers tell of it
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            let found = retrying(|timeout| self.admin.topics(names, timeout))?;
+            if found.iter().any(|topic| topic.partitions.is_none()) && Instant::now() < deadline {
+                std::thread::sleep(RETRY_AFTER);
+                continue;
             }
+            let wanted = Some(partitions as usize);
+            let Some(other) = found.into_iter().find(|topic| topic.partitions != wanted) else {
+                return Ok(());
+            };
+            let (name, count) = (other.name, other.partitions.unwrap_or_default());
+            return Err(format!(
+                "topic {name} has {count} partitions, not {partitions}: choose another name or \
+                 delete it"
+            )
+            .into());
         }
-        Ok(())
     }
 
     /// Deletes topics.
@@ -260,6 +264,10 @@ impl LogReader {
                     }
                 }
                 Fetched::EndOfPartition(end) => *position = end,
+                // a broker is away: the client goes on where it was
+                Fetched::Failed(error) if error.severity == Severity::Retry => {
+                    tracing::debug!(%error, "reading");
+                }
                 Fetched::Failed(error) => {
                     failed.get_or_insert_with(|| error.into());
                 }

@@ -91,8 +91,8 @@ impl Generator {
 
 impl Drop for Generator {
     fn drop(&mut self) {
-        // its owner failed and has said why
-        let _ = self.stop();
+        // its owner failed, perhaps because there is no broker: nobody waits for deliveries
+        self.stop.store(true, Ordering::Release);
     }
 }
 

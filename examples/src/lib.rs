@@ -2,10 +2,12 @@
 //!
 //! * [`balances`]: account balances from transactions, the topology behind `balances`, `demo`,
 //!   `chaos` and the benchmarks;
-//! * [`cluster`], [`generate`], [`lag`], [`processes`]: topics, load, progress, worker processes;
+//! * [`cluster`], [`job`], [`generate`], [`lag`], [`processes`]: topics, load, progress, workers;
+//! * [`audit`], [`witness`]: local state and visible records while things break;
 //! * [`verify`]: an independent computation of what must have come out, and the comparison;
 //! * [`report`]: the only place that prints.
 
+pub mod audit;
 pub mod balances;
 pub mod cluster;
 pub mod generate;
@@ -15,3 +17,4 @@ pub mod lag;
 pub mod processes;
 pub mod report;
 pub mod verify;
+pub mod witness;

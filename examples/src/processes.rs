@@ -170,6 +170,19 @@ impl WorkerProcess {
         Err(self.failure(&format!("ended by itself with {status}")))
     }
 
+    /// Returns true if it was stopped by SIGSTOP, as a fail point may do to it.
+    ///
+    /// # Errors
+    /// If it does not run, or the system has no `/proc`.
+    pub fn is_stopped(&mut self) -> Result<bool, BoxError> {
+        self.check_running()?;
+        let child = self.child.as_ref().ok_or("the worker does not run")?;
+        let status = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+        // pid (name) state ..: the name may hold anything
+        let state = status.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+        Ok(state == Some('T'))
+    }
+
     /// Checks that it runs.
     ///
     /// # Errors

@@ -220,3 +220,51 @@ pub fn dead_letters(
     findings.problems.extend(absent);
     Ok(findings)
 }
+
+/// Compares the output with the changelog: a commit writes each changed account to both, in one
+/// transaction, so that an account's history must be the same in both. Returns how many steps the
+/// histories have.
+///
+/// # Errors
+/// If a topic can't be read.
+pub fn same_history(cluster: &Cluster, job: &Job) -> Result<Findings, BoxError> {
+    let mut findings = Findings::default();
+    let mut histories: HashMap<Vec<u8>, Vec<Account>> = HashMap::new();
+    cluster.read_all(&job.changelog(), Isolation::ReadCommitted, |_, record| {
+        let fields: Value = serde_json::from_slice(record.value().unwrap_or_default())?;
+        let cents = fields["balance"].as_i64().ok_or("a changelog record without a balance")?;
+        let transactions = fields["transactions"].as_u64().ok_or("without transactions")?;
+        let key = record.key().unwrap_or_default().to_vec();
+        let account = Account { cents: i128::from(cents), transactions };
+        histories.entry(key).or_default().push(account);
+        Ok(())
+    })?;
+    let mut steps: HashMap<Vec<u8>, usize> = HashMap::new();
+    cluster.read_all(&job.output, Isolation::ReadCommitted, |partition, record| {
+        findings.records += 1;
+        let (name, account) = published(record)?;
+        let step = steps.entry(name.clone().into_bytes()).or_default();
+        let logged = histories.get(name.as_bytes()).and_then(|history| history.get(*step));
+        if logged != Some(&account) {
+            findings.problems.push(format!(
+                "INV-1: {}-{partition}@{} publishes {account:?} of {name}, its changelog has \
+                 {logged:?}",
+                job.output,
+                record.offset()
+            ));
+        }
+        *step += 1;
+        Ok(())
+    })?;
+    for (key, history) in &histories {
+        let published = steps.get(key).copied().unwrap_or_default();
+        if published != history.len() {
+            let name = String::from_utf8_lossy(key);
+            findings.problems.push(format!(
+                "INV-1: {name} has {} steps in the changelog and {published} in the output",
+                history.len()
+            ));
+        }
+    }
+    Ok(findings)
+}
