@@ -3,11 +3,12 @@ package tidemill.bench;
 import java.util.concurrent.atomic.LongAdder;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.utils.Bytes;
+import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.StreamsBuilder;
 import org.apache.kafka.streams.Topology;
 import org.apache.kafka.streams.kstream.Consumed;
 import org.apache.kafka.streams.kstream.Grouped;
-import org.apache.kafka.streams.kstream.KGroupedStream;
+import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.Materialized;
 import org.apache.kafka.streams.kstream.Produced;
 import org.apache.kafka.streams.state.KeyValueStore;
@@ -30,16 +31,16 @@ final class BalancesTopology {
     static Topology build(Options.Topics topics, boolean repartition, LongAdder processed) {
         StreamsBuilder builder = new StreamsBuilder();
         var values = Json.countedTransactions(processed);
-        KGroupedStream<String, Transaction> byAccount = repartition
+        KStream<String, Long> changes = repartition
                 ? builder.stream(topics.input(), Consumed.with(Serdes.ByteArray(), values))
-                        .selectKey((key, transaction) -> transaction.accountId())
-                        .groupByKey(Grouped.with(Serdes.String(), Json.transactions()))
+                        .map((key, each) -> KeyValue.pair(each.accountId(), each.change()))
                 : builder.stream(topics.input(), Consumed.with(Serdes.String(), values))
-                        .groupByKey();
-        byAccount
+                        .mapValues(Transaction::change);
+        changes
+                .groupByKey(Grouped.with(Serdes.String(), Serdes.Long()))
                 .aggregate(
                         () -> Balance.EMPTY,
-                        (account, transaction, balance) -> balance.apply(transaction),
+                        (account, change, balance) -> balance.apply(change),
                         Materialized.<String, Balance, KeyValueStore<Bytes, byte[]>>as(STORE)
                                 .withKeySerde(Serdes.String())
                                 .withValueSerde(Json.balances()))
