@@ -32,6 +32,7 @@ mod manifest;
 mod restore;
 mod rocks;
 mod rocks_storage;
+mod staged;
 mod task_db;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,6 @@
 //! The committed contents of a running task, in RocksDB.
 
 use std::fmt;
-use std::mem;
 use std::ops::Bound;
 
 use rocksdb::{ReadOptions, WriteBatch};
@@ -9,17 +8,18 @@ use tidemill_core::store::{
     Acknowledged, Checkpoint, KeyRange, Order, StoreError, StoreIndex, StoredEntry, TaskStorage,
 };
 
+use super::staged::Staged;
 use super::task_db::Writer;
 use super::{StorageError, TaskDb};
 
 /// Entries for which a scan makes room before it knows how many there are.
 const SCAN_RESERVE_MAX: usize = 256;
 
-/// Reads committed contents and writes one atomic batch a commit. Staged writes go straight into
-/// that batch; reads do not see them.
+/// Reads committed contents and writes one atomic batch a commit. Reads do not see what is staged
+/// for it.
 pub struct RocksStorage {
     writer: Writer,
-    staged: WriteBatch,
+    staged: Staged,
     checkpoint: Checkpoint,
     /// A write failed: what is on disk is not known until the database is opened again.
     failed: bool,
@@ -50,7 +50,7 @@ impl RocksStorage {
     }
 
     pub(super) fn with_writer(writer: Writer, checkpoint: Checkpoint) -> Self {
-        Self { writer, staged: WriteBatch::default(), checkpoint, failed: false }
+        Self { writer, staged: Staged::default(), checkpoint, failed: false }
     }
 
     /// Returns the database, e.g. to flush it at a clean stop or to answer queries.
@@ -108,11 +108,7 @@ impl TaskStorage for RocksStorage {
     }
 
     fn stage(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
-        let family = self.writer.db.family(store);
-        match value {
-            Some(value) => self.staged.put_cf(family, key, value),
-            None => self.staged.delete_cf(family, key),
-        }
+        self.staged.add(store, key, value);
     }
 
     fn discard(&mut self) {
@@ -121,7 +117,8 @@ impl TaskStorage for RocksStorage {
 
     fn publish(&mut self, checkpoint: Checkpoint, _: Acknowledged) -> Result<(), StoreError> {
         checkpoint.assert_follows(&self.checkpoint);
-        let batch = mem::take(&mut self.staged);
+        let mut batch = WriteBatch::default();
+        self.staged.drain_to(&mut batch, &self.writer.db);
         let written = if self.failed {
             Err(StorageError::Failed { path: self.writer.db.path().to_owned() })
         } else {
