@@ -68,7 +68,7 @@ pub(crate) const STATE_STORE_CACHE_MIN: ByteSize = ByteSize::mib(1);
 /// Of one process, shared by all stores. Kafka Streams has 50 MiB for each store.
 pub(crate) const ROCKSDB_BLOCK_CACHE: ByteSize = ByteSize::mib(50);
 /// Of one process, over all stores.
-pub(crate) const ROCKSDB_WRITE_BUFFER: ByteSize = ByteSize::mib(64);
+pub(crate) const ROCKSDB_WRITE_BUFFER: ByteSize = ByteSize::mib(32);
 /// RocksDB itself flushes all the time below this.
 pub(crate) const ROCKSDB_WRITE_BUFFER_MIN: ByteSize = ByteSize::mib(1);
 /// Large enough that the cost of a write is the bytes', small enough to interleave partitions.

@@ -202,7 +202,7 @@ options! {
 
     /// Bytes of RocksDB's write buffers, over all stores of the process.
     "rocksdb.write.buffer.bytes" => rocksdb_write_buffer: ByteSize = limits::ROCKSDB_WRITE_BUFFER,
-        shown "`67108864` (64 MiB)";
+        shown "`33554432` (32 MiB)";
     with_rocksdb_write_buffer(bytes: ByteSize) { bytes }
 
     /// Threads for RocksDB's flushes and compactions, shared by all stores of the process.

@@ -62,9 +62,11 @@ impl Worker {
         if !needed {
             return Ok(Settled::Nothing);
         }
-        self.last_commit = monotonic();
         self.begin_work()?;
-        self.drive(Input::CommitDue)
+        let settled = self.drive(Input::CommitDue);
+        // the interval is time for work, as in Kafka Streams: the commit's own time comes on top
+        self.last_commit = monotonic();
+        settled
     }
 
     /// Aborts: a task failed in the middle of its work.
@@ -88,8 +90,10 @@ impl Worker {
     fn drive(&mut self, input: Input) -> Result<Settled, Error> {
         let mut plans = Vec::new();
         let mut command = self.transaction.step(input);
-        let deadline = monotonic() + 2 * self.shared.config.transaction_timeout;
+        let began = monotonic();
+        let deadline = began + 2 * self.shared.config.transaction_timeout;
         loop {
+            tracing::debug!(worker = self.identity.worker, after = ?began.elapsed(), ?command);
             let (outcome, error) = match command {
                 Command::Flush => split(self.flush_tasks(&mut plans), deadline),
                 Command::SendOffsets => split(self.send_offsets(&plans), deadline),
