@@ -216,6 +216,8 @@ fn at_least_once_loses_nothing_when_it_is_killed() {
         process = Process::start(&bank.spec, None);
     }
     bank.until_consumed();
+    // it may have had nothing left to do, and not yet be listening to signals
+    process.until_logged(" running task=");
     process.stop();
     // some outputs may be there twice, but each is right and none is missing
     let as_set = |of: Vec<(String, Balance)>| -> BTreeSet<(String, i64, u64)> {

@@ -198,7 +198,7 @@ fn an_output_that_is_too_large_stops_the_application_by_default() {
     bank.feed_amount("account-1", OVERSIZED);
     let error = Running::start(&bank.spec).until_failed().to_string();
     assert!(error.contains(&format!("topic {}", bank.spec.output)), "{error}");
-    assert!(error.contains("larger than message.max.bytes"), "{error}");
+    assert!(error.contains("larger than max.message.bytes"), "{error}");
     assert!(error.contains(&format!("record 60 of {}-0", bank.spec.input)), "{error}");
     bank.spec.set(UNSENDABLE, "continue");
     let app = Running::start(&bank.spec);

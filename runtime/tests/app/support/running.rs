@@ -81,8 +81,9 @@ impl Running {
         change: impl FnOnce(Tidemill) -> Tidemill,
     ) -> Result<Self, Error> {
         // RUST_LOG=info shows what all applications of the test binary say
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
+        if let Ok(filter) = std::env::var("RUST_LOG") {
+            let _ = tracing_subscriber::fmt().with_env_filter(filter).try_init();
+        }
         let (states, restores) = (Arc::new(Mutex::new(Vec::new())), Events::default());
         let seen = Arc::clone(&states);
         let app = Tidemill::new(topology, config)?
