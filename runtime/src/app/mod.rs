@@ -6,6 +6,7 @@
 //!            -- one housekeeping thread: purges repartition topics, deletes abandoned state
 //! ```
 
+mod fences;
 mod housekeeping;
 mod run;
 mod state;

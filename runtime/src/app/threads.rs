@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use super::fences::{Fences, is_fence};
 use super::state::StateCell;
 use super::{StreamThreadExceptionResponse, UncaughtHandler, housekeeping};
 use crate::Error;
@@ -12,7 +13,7 @@ use crate::client::Waker;
 use crate::clock::monotonic;
 use crate::config::WorkerIdentity;
 use crate::restore::{RestoreHandle, Restorer};
-use crate::worker::{Chore, Parts, Shared, StopRequest, Worker, WorkerStatus};
+use crate::worker::{Chore, Parts, Shared, StopRequest, Worker, WorkerStatus, count, leave};
 
 /// Before a worker that failed is replaced: a failure that comes back at once must not spin.
 const REPLACE_PAUSE: Duration = Duration::from_millis(500);
@@ -156,7 +157,14 @@ struct WorkerLoop {
 
 impl WorkerLoop {
     fn run(&mut self) {
+        let mut fences = Fences::default();
         while let Err(error) = self.run_one() {
+            if is_fence(&error) && !self.stop.is_requested() && fences.may_rejoin() {
+                tracing::warn!(worker = self.identity.worker, %error, "joining the group anew");
+                count(&self.status.rebuilds, 1);
+                self.waker.wait(REPLACE_PAUSE);
+                continue;
+            }
             let stopping = self.stop.is_requested();
             let response = if stopping {
                 StreamThreadExceptionResponse::ShutdownClient
@@ -171,10 +179,21 @@ impl WorkerLoop {
                 StreamThreadExceptionResponse::ShutdownClient => {
                     // the others stop too; partitions go to other processes
                     self.stop.request(self.stop.stays_in_group());
+                    // a place that somebody else took is not ours to give up
+                    if !is_fence(&error) {
+                        self.leave();
+                    }
                     self.status.fail(error);
                     return;
                 }
             }
+        }
+        self.leave();
+    }
+
+    fn leave(&self) {
+        if !self.stop.stays_in_group() {
+            leave(&self.shared.config, &self.identity);
         }
     }
 

@@ -17,6 +17,7 @@
 
 mod commit;
 mod consistency;
+mod leave;
 mod outbox;
 mod positions;
 mod rebalance;
@@ -42,10 +43,11 @@ use crate::restore::{RestoreHandle, RestoreOutcome};
 use crate::storage::{SharedRocks, StateDirectory, TaskDb};
 use crate::topics::Plan;
 
+pub(crate) use leave::leave;
 use outbox::Outbox;
 use positions::StartPosition;
 use slot::Slot;
-pub(crate) use status::{WorkerState, WorkerStatus};
+pub(crate) use status::{WorkerState, WorkerStatus, count};
 
 /// What all workers of a process share.
 pub(crate) struct Shared {

@@ -6,19 +6,19 @@ use std::time::Duration;
 use tidemill_core::record::TaskId;
 
 use crate::Error;
-use crate::client::{Fetched, LeaveError, Severity, leave_group};
+use crate::client::{Fetched, Severity};
 use crate::clock::{monotonic, wall_clock};
 use crate::failpoint;
 
 use super::slot::{Running, Slot};
 use super::status::count;
-use super::{Worker, WorkerState, client_config};
+use super::{Worker, WorkerState};
 
 /// Records that a task processes before the next one gets its turn.
 const TURN_RECORDS: usize = 500;
 /// How often storage that another worker still holds is asked for.
 const WAITING_RETRY: Duration = Duration::from_millis(20);
-/// How long leaving the group may take at a stop.
+/// How long closing the consumer may take at a stop.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Worker {
@@ -26,7 +26,7 @@ impl Worker {
     ///
     /// # Errors
     /// If something failed that neither a retry nor a rebuild mends. The open transaction is
-    /// aborted and the group is left.
+    /// aborted.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         let outcome = loop {
             if self.stop.is_requested() {
@@ -203,7 +203,8 @@ impl Worker {
         self.settle(settled)
     }
 
-    /// Stops: commits what is done unless something failed, and gives everything up.
+    /// Stops: commits what is done unless something failed, and gives everything up but the place
+    /// in the group, which a worker that comes back takes again.
     fn close(mut self, outcome: Result<(), Error>) -> Result<(), Error> {
         let began = monotonic();
         let outcome = outcome.and_then(|()| {
@@ -220,29 +221,10 @@ impl Worker {
         if let Err(error) = self.consumer.close(CLOSE_TIMEOUT) {
             tracing::warn!(%error, "could not close the consumer");
         }
-        self.leave();
         tracing::info!(worker = self.identity.worker, took = ?began.elapsed(), "stopped");
         if outcome.is_ok() {
             self.status.set(WorkerState::Stopped);
         }
         outcome
-    }
-
-    /// Has a static member's partitions go to others now instead of after the session time-out.
-    fn leave(&self) {
-        let config = &self.shared.config;
-        let Some(instance) = self.identity.group_instance_id(config) else { return };
-        if self.stop.stays_in_group() {
-            return;
-        }
-        let properties = client_config(&config.admin_properties(&self.identity.process));
-        match leave_group(&properties, &config.application_id, &instance, CLOSE_TIMEOUT) {
-            Ok(()) => {}
-            Err(LeaveError::Unsupported { .. }) => tracing::warn!(
-                "a static member can't leave the group over this security.protocol: its \
-                 partitions are free after session.timeout.ms"
-            ),
-            Err(error) => tracing::warn!(%error, "could not leave the group"),
-        }
     }
 }
