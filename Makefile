@@ -38,6 +38,7 @@ help: ## this list
 
 setup: ## install the missing system packages (as root, with apt-get) or name them
 	@.ci/setup
+	@.ci/fresh
 
 kafka-jars: setup
 	@[[ -n "$(KAFKA)" ]] || runtime/kafka/kafka fetch >/dev/null
