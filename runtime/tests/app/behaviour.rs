@@ -1,6 +1,6 @@
 //! What an application promises while nothing goes wrong.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -219,21 +219,18 @@ fn at_least_once_loses_nothing_when_it_is_killed() {
     // it may have had nothing left to do, and not yet be listening to signals
     process.until_logged(" running task=");
     process.stop();
-    // some outputs may be there twice, but each is right and none is missing
-    let as_set = |of: Vec<(String, Balance)>| -> BTreeSet<(String, i64, u64)> {
-        of.into_iter().map(|(account, balance)| (account, balance.sum, balance.count)).collect()
-    };
-    let output = |record: &Rec| {
-        let balance: Balance = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
-        (record.key_text(), balance)
-    };
-    let found = as_set(bank.kafka.read(&bank.spec.output).iter().map(output).collect());
+    // what was processed twice may count twice, but nothing is missing
     let expected = expected(&bank.kafka.read(&bank.spec.input), |_| true);
-    let expected = expected
-        .into_iter()
-        .flat_map(|(account, all)| all.into_iter().map(move |one| (account.clone(), one)))
-        .collect();
-    assert_eq!(found, as_set(expected));
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for record in bank.kafka.read(&bank.spec.output) {
+        let balance: Balance = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+        let count = counts.entry(record.key_text()).or_default();
+        *count = (*count).max(usize::try_from(balance.count).unwrap());
+    }
+    for (account, balances) in expected {
+        let counted = counts.get(&account).copied().unwrap_or(0);
+        assert!(counted >= balances.len(), "{account}: {counted} of {}", balances.len());
+    }
 }
 
 #[test]

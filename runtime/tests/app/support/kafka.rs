@@ -116,7 +116,9 @@ impl Kafka {
     }
 
     pub(crate) fn create(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
-        let configs = configs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        // the records of the tests are from 1970: a broker that looks after old ones deletes them
+        let configs = [("retention.ms", "-1")].iter().chain(configs);
+        let configs = configs.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         let replication_factor = -1;
         let topic = NewTopic { name: name.to_owned(), partitions, replication_factor, configs };
         let admin = self.admin();

@@ -373,7 +373,8 @@ pub(crate) fn verify_transactions(outputs: &[Rec], manifests: &[Rec]) {
         let number = numbers.entry(record.partition).or_default();
         *number += 1;
         let txn = record.header("txn").unwrap();
-        assert_eq!(txn, format!("{}/{number}", record.partition), "the order of the manifests");
+        let expected = format!("{}/{number}", record.partition);
+        assert_eq!(txn, expected, "the order of the manifests: {manifests:?}");
         let manifest: Manifest = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
         let found = counted.remove(&txn).unwrap_or(0);
         assert_eq!(found, manifest.outputs, "transaction {txn} is torn");
