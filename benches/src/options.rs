@@ -104,7 +104,7 @@ pub(crate) struct BenchOptions {
     /// Workers on the last core, broker and harness on the others; auto: if there are two
     #[arg(long, default_value = "auto")]
     pub(crate) pin: Pin,
-    /// Folder for raw.csv and summary.md [default: `benches/results/<date>-<host kind>`; smoke: none]
+    /// Folder for raw.csv and summary.md. Default: a new one in `benches/results`; smoke: none
     #[arg(long)]
     pub(crate) results: Option<PathBuf>,
 }
