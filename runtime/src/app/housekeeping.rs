@@ -20,10 +20,11 @@ const PURGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Does chores until it is told to stop.
 pub(super) fn run(shared: &Shared, workers: &[Arc<WorkerStatus>], chores: &Receiver<Chore>) {
-    let interval = shared.config.state_cleanup_delay.min(CLEANUP_INTERVAL_MAX);
+    let interval = shared.config.state_cleanup_delay;
+    let interval = interval.clamp(WATCH_INTERVAL, CLEANUP_INTERVAL_MAX);
     let mut cleaned = monotonic();
     loop {
-        match chores.recv_timeout(WATCH_INTERVAL.min(interval)) {
+        match chores.recv_timeout(WATCH_INTERVAL) {
             Ok(Chore::Purge(committed)) => purge(shared, &committed),
             Ok(Chore::Stop) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => {}

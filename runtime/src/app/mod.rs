@@ -284,7 +284,7 @@ impl Tidemill {
         };
         let stopped = threads.stop(options.stay_in_group, timeout);
         if stopped {
-            let failed = self.state.get() == State::PendingError;
+            let failed = matches!(self.state.get(), State::PendingError | State::Error);
             self.state.set(if failed { State::Error } else { State::NotRunning });
         }
         stopped

@@ -119,6 +119,10 @@ impl StateCell {
         };
         if workers.contains(&WorkerState::Failed) {
             self.set(State::PendingError);
+            let ended = |worker| matches!(worker, WorkerState::Failed | WorkerState::Stopped);
+            if workers.into_iter().all(ended) {
+                self.set(State::Error);
+            }
         } else if !workers.is_empty() && workers.iter().all(|w| *w == WorkerState::Running) {
             self.set(State::Running);
         } else if workers.contains(&WorkerState::Rebalancing) {
