@@ -26,10 +26,10 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 /// Short times, so that a zombie is given up soon. A broker takes sessions from 6 s on.
 ///
-/// Transactions outlive a restart of the broker, though. Kafka 4.4 loses the markers of a transaction
-/// that times out while the only replica of its partitions is fenced ("Couldn't find leader
-/// endpoint .. likely deleted already and hence can be skipped"): its records are then neither
-/// committed nor aborted for ever, and no reader of committed records gets past them.
+/// Transactions outlive a restart of the broker, though. Kafka 4.4 loses the markers of a
+/// transaction that times out while the only replica of its partitions is fenced ("Couldn't find
+/// leader endpoint .. likely deleted already and hence can be skipped"): its records are then
+/// neither committed nor aborted for ever, and no reader of committed records gets past them.
 const SETTINGS: &str = "\
 session.timeout.ms = 6000
 heartbeat.interval.ms = 1500
