@@ -7,7 +7,7 @@ use tidemill_core::topology::{TopicName, Topology};
 
 use super::Plan;
 use crate::Error;
-use crate::client::{Admin, NewTopic, Severity, TopicCreation};
+use crate::client::{Admin, NewTopic, Severity, TopicCreation, TopicDescription};
 use crate::clock::monotonic;
 use crate::config::Config;
 
@@ -16,6 +16,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A broker that can't be reached at the start is most likely a wrong address.
 const STARTUP_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a topic of the user that was created just before may take to be known.
+const SPREADING: Duration = Duration::from_secs(1);
 
 /// How long the start may take on the broker's account.
 fn startup_limit(config: &Config) -> Duration {
@@ -61,8 +64,7 @@ fn user_topics(
     let mut missing = Vec::new();
     let mut counts = BTreeMap::new();
     let doing = format!("could not look up the topics at {}", config.bootstrap_servers);
-    let found = retrying(startup_limit(config), &doing, |t| admin.topics(&names, t))?;
-    for topic in found {
+    for topic in look_up(admin, &names, config, SPREADING, &doing)? {
         match topic.partitions.and_then(|count| u32::try_from(count).ok()) {
             Some(count) => drop(counts.insert(topic.name, count)),
             None => missing.push(format!(
@@ -72,6 +74,25 @@ fn user_topics(
         }
     }
     if missing.is_empty() { Ok(counts) } else { Err(Error::Topics(missing)) }
+}
+
+/// Asks for topics, again for as long as `patience` while one is missing: a topic that was just
+/// created is not known to every broker at once.
+fn look_up(
+    admin: &Admin,
+    names: &[&str],
+    config: &Config,
+    patience: Duration,
+    doing: &str,
+) -> Result<Vec<TopicDescription>, Error> {
+    let deadline = monotonic() + patience;
+    loop {
+        let found = retrying(startup_limit(config), doing, |t| admin.topics(names, t))?;
+        if found.iter().all(|topic| topic.partitions.is_some()) || monotonic() >= deadline {
+            return Ok(found);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Lists the internal topics with Kafka Streams' settings.
@@ -135,16 +156,8 @@ fn check(admin: &Admin, wanted: &[Wanted], config: &Config) -> Result<(), Error>
     }
     let names: Vec<&str> = wanted.iter().map(|topic| &*topic.name).collect();
     let limit = startup_limit(config);
-    let deadline = monotonic() + limit;
     let doing = "could not look up the internal topics";
-    let found = loop {
-        // a topic that was just created is not known to every broker at once
-        let found = retrying(limit, doing, |timeout| admin.topics(&names, timeout))?;
-        if found.iter().all(|topic| topic.partitions.is_some()) || monotonic() >= deadline {
-            break found;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let found = look_up(admin, &names, config, limit, doing)?;
     let settings = retrying(limit, doing, |timeout| admin.topic_configs(&names, timeout))?;
     let mut problems = Vec::new();
     for topic in wanted {
