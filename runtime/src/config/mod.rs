@@ -185,8 +185,10 @@ options! {
         ExceptionPolicy::Fail, shown "`fail`";
     with_processing_exception_handler(policy: ExceptionPolicy) { policy }
 
-    /// What happens to a record that cannot be encoded or that the broker refuses, unless a
-    /// handler is set in code.
+    /// What happens to a record that cannot be encoded or that is too large to be sent, by
+    /// `message.max.bytes` of the client or `max.message.bytes` of the topic, unless a handler is
+    /// set in code. A record that only the broker refuses is always an error: the transaction that
+    /// holds it is lost by then.
     "production.exception.handler" => production_exception_handler: ExceptionPolicy =
         ExceptionPolicy::Fail, shown "`fail`";
     with_production_exception_handler(policy: ExceptionPolicy) { policy }
