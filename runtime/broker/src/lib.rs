@@ -17,6 +17,8 @@
 //!
 //! For development and tests: one node, no replication, no security. Production is Apache Kafka.
 
+#![forbid(unsafe_code)]
+
 pub mod engine;
 pub mod fault;
 pub mod group;

@@ -3,7 +3,19 @@
 //! Requests and answers are Kafka's own messages ([`RequestKind`], [`ResponseKind`]), so that both
 //! doors speak the same language and the TCP door adds nothing but bytes.
 
+mod config;
+mod context;
+mod coordinators;
+
 use kafka_protocol::messages::{RequestKind, ResponseKind};
+
+pub use config::EngineConfig;
+pub(crate) use context::{Answers, Context};
+
+use crate::group::Groups;
+use crate::journal;
+use crate::log::Topics;
+use crate::transaction::Transactions;
 
 /// Milliseconds since the Unix epoch, of a clock that never goes back.
 pub type Millis = i64;
@@ -36,4 +48,170 @@ pub enum Handled {
     Waiting(Ticket),
     /// There is none (a produce request with `acks=0`).
     Silent,
+    /// The request is one that this broker does not know; the connection is to be closed, as Apache
+    /// Kafka does. The text is for the log.
+    Refused(String),
+}
+
+impl Handled {
+    /// An answer that is there at once.
+    pub(crate) fn answer(answer: impl Into<ResponseKind>) -> Self {
+        Self::Answer(Box::new(answer.into()))
+    }
+
+    /// A request, or a version of it, that is not offered.
+    pub(crate) fn unsupported(call: &Call) -> Self {
+        let (name, version) = (&call.request, call.version);
+        Self::Refused(format!("version {version} of this request is not offered: {name:.60?}"))
+    }
+}
+
+/// Whose transaction markers are held back.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MarkerTarget {
+    /// Those for a partition of a topic.
+    Partition {
+        /// Name of the topic.
+        topic: String,
+        /// Index of the partition.
+        partition: i32,
+    },
+    /// Those for the offsets of a group.
+    Group(String),
+}
+
+/// Whose coordinator has moved away.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CoordinatorKey {
+    /// That of a group.
+    Group(String),
+    /// That of a transactional id.
+    Transaction(String),
+}
+
+/// Why an engine can't be made of a journal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryError {
+    /// The entries contradict each other: the journal is not one that an engine wrote.
+    #[error("entry {entry} of the journal does not fit what came before it: {reason}")]
+    Inconsistent {
+        /// Number of the entry, from 0.
+        entry: usize,
+        /// What was expected and what was found.
+        reason: String,
+    },
+}
+
+/// The broker without its doors.
+#[derive(Debug)]
+pub struct Engine {
+    config: EngineConfig,
+    topics: Topics,
+    groups: Groups,
+    transactions: Transactions,
+    answers: Answers,
+    journal: Vec<journal::Entry>,
+}
+
+impl Engine {
+    /// Returns a broker without a topic.
+    #[must_use]
+    pub fn new(config: EngineConfig) -> Self {
+        Self {
+            config,
+            topics: Topics::default(),
+            groups: Groups::default(),
+            transactions: Transactions::default(),
+            answers: Answers::default(),
+            journal: Vec::new(),
+        }
+    }
+
+    /// Returns the broker that wrote `entries`, as it was after the last of them. Members of groups
+    /// and waiting requests are not part of it: clients come back by themselves.
+    ///
+    /// # Errors
+    /// [`RecoveryError`] when the entries are not what an engine wrote, in that order.
+    pub fn recover(
+        config: EngineConfig,
+        entries: impl IntoIterator<Item = journal::Entry>,
+        now: Millis,
+    ) -> Result<Self, RecoveryError> {
+        let mut engine = Self::new(config);
+        for (number, entry) in entries.into_iter().enumerate() {
+            let done = match entry {
+                journal::Entry::Log(entry) => engine.topics.recover(entry),
+                journal::Entry::Group(entry) => engine.groups.recover(entry, now),
+                journal::Entry::Transaction(entry) => engine.transactions.recover(entry, now),
+            };
+            done.map_err(|reason| RecoveryError::Inconsistent { entry: number, reason })?;
+        }
+        Ok(engine)
+    }
+
+    /// Handles one request.
+    pub fn handle(&mut self, now: Millis, call: Call) -> Handled {
+        self.coordinate(now, call)
+    }
+
+    /// Does what is due by `now`: sessions, transactions, waiting fetches, retention, compaction.
+    pub fn advance(&mut self, now: Millis) {
+        let mut context = Context {
+            now,
+            config: &self.config,
+            answers: &mut self.answers,
+            journal: &mut self.journal,
+        };
+        self.groups.advance(&mut context);
+        self.transactions.advance(&mut context, &mut self.topics, &mut self.groups);
+    }
+
+    /// Returns when [`Engine::advance`] has something to do next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Millis> {
+        [self.groups.next_deadline(), self.transactions.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Takes the answers of tickets that are due now.
+    pub fn take_answers(&mut self) -> Vec<(Ticket, ResponseKind)> {
+        self.answers.take()
+    }
+
+    /// Forgets the request that holds `ticket`: its connection is gone.
+    pub fn abandon(&mut self, ticket: Ticket) {
+        self.answers.forget(ticket);
+        self.groups.abandon(ticket);
+    }
+
+    /// Takes what is to be written to the journal before any answer is sent.
+    pub fn take_journal(&mut self) -> Vec<journal::Entry> {
+        std::mem::take(&mut self.journal)
+    }
+
+    /// Returns entries that recover to this state: what a journal is rewritten as.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<journal::Entry> {
+        let mut entries = self.topics.snapshot();
+        entries.extend(self.groups.snapshot());
+        entries.extend(self.transactions.snapshot());
+        entries
+    }
+
+    /// What the broker was told when it was made.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.config
+    }
+
+    /// Tells clients another host and port from now on: those that a door really got.
+    pub fn advertise(&mut self, host: &str, port: u16) {
+        host.clone_into(&mut self.config.host);
+        self.config.port = port;
+    }
+
+    /// The topics, for oracles.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
 }
