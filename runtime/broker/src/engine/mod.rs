@@ -140,7 +140,7 @@ impl Engine {
         let mut engine = Self::new(config);
         for (number, entry) in entries.into_iter().enumerate() {
             let done = match entry {
-                journal::Entry::Log(entry) => engine.topics.recover(entry),
+                journal::Entry::Log(entry) => engine.topics.recover(entry, now),
                 journal::Entry::Group(entry) => engine.groups.recover(entry, now),
                 journal::Entry::Transaction(entry) => engine.transactions.recover(entry, now),
             };
