@@ -43,14 +43,17 @@
 
 mod error;
 mod kafka;
+#[expect(dead_code, reason = "workers are made generic over it next")]
+pub(crate) mod seam;
 mod types;
 mod waker;
 
 pub use error::{ClientError, Severity};
+pub(crate) use kafka::KafkaConnector;
 pub use kafka::{
-    Admin, Consumer, Fetched, GroupMetadata, LeaveError, Message, PartitionReader, Producer,
-    leave_group,
+    Admin, Consumer, GroupMetadata, LeaveError, Message, PartitionReader, Producer, leave_group,
 };
+pub use seam::Fetched;
 pub use types::{
     AckedPosition, ClientConfig, Committed, DeliveryError, GroupEvent, Isolation, NewTopic,
     OffsetCommit, OffsetSpec, Outgoing, PositionSlot, SendError, TopicConfig, TopicCreation,

@@ -59,6 +59,12 @@ impl Waker {
         true
     }
 
+    /// Lowers the flag without waiting; returns true if it was raised.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn take(&self) -> bool {
+        std::mem::take(&mut *self.lock())
+    }
+
     // A bool cannot be left half-written, so a poisoned lock is as good as a sound one.
     fn lock(&self) -> MutexGuard<'_, bool> {
         self.raised.lock().unwrap_or_else(PoisonError::into_inner)

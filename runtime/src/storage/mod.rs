@@ -31,7 +31,11 @@ mod lock;
 mod manifest;
 mod restore;
 mod rocks;
+#[expect(dead_code, reason = "workers are made generic over it next")]
+mod rocks_disk;
 mod rocks_storage;
+#[expect(dead_code, reason = "workers are made generic over it next")]
+pub(crate) mod seam;
 mod staged;
 mod task_db;
 #[cfg(test)]
@@ -41,5 +45,7 @@ pub use directory::{StateDirectory, TaskLock};
 pub use error::{StateDirectoryError, StorageError};
 pub use restore::Restorer;
 pub use rocks::SharedRocks;
+pub(crate) use rocks_disk::RocksDisk;
 pub use rocks_storage::RocksStorage;
-pub use task_db::{OpenOutcome, TaskDb};
+pub use seam::OpenOutcome;
+pub use task_db::TaskDb;

@@ -17,6 +17,7 @@ use tracing::warn;
 use super::encoding::{self, DecodeError};
 use super::manifest::TaskManifest;
 use super::rocks::bulk_options;
+use super::seam::OpenOutcome;
 use super::{Restorer, SharedRocks, StorageError, TaskLock};
 
 /// The family that holds manifest and checkpoint.
@@ -33,22 +34,6 @@ pub(super) fn family_name(store: &str) -> String {
 /// Returns the store of a family.
 pub(super) fn store_of_family(family: &str) -> Option<&str> {
     family.strip_prefix(FAMILY_PREFIX)
-}
-
-/// What opening a task's database found.
-#[derive(Debug)]
-pub enum OpenOutcome {
-    /// Contents with their checkpoint.
-    Ready(TaskDb),
-    /// Nothing was there: a new database, to be restored from the beginning.
-    Fresh(TaskDb),
-    /// What is there can't be trusted: [`TaskLock::wipe`], and open again.
-    Damaged {
-        /// What was found.
-        reason: String,
-        /// The ownership of the task's directory, handed back.
-        lock: TaskLock,
-    },
 }
 
 /// The database of one task, with the ownership of its directory. Cloning is cheap; it is closed

@@ -160,7 +160,7 @@ impl Consumer {
     ///
     /// Fetching starts at exactly these offsets. Readers of an earlier assignment yield nothing
     /// more. If an offset is not in the log, `auto.offset.reset` decides: set it to `error` to be
-    /// told by [`super::Fetched::Failed`].
+    /// told by [`Fetched::Failed`](crate::client::Fetched::Failed).
     ///
     /// # Errors
     /// Fatal: a topic name is not valid. Fenced: the consumer is unusable.

@@ -21,6 +21,7 @@ mod list;
 mod message;
 mod producer;
 mod reader;
+mod seam;
 mod topics;
 mod transaction;
 
@@ -33,4 +34,5 @@ pub use group::GroupMetadata;
 pub use leave::{LeaveError, leave_group};
 pub use message::Message;
 pub use producer::Producer;
-pub use reader::{Fetched, PartitionReader};
+pub use reader::PartitionReader;
+pub(crate) use seam::KafkaConnector;

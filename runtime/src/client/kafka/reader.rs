@@ -7,28 +7,14 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidemill_core::record::{Offset, RawRecord, TopicPartition};
+use tidemill_core::record::{RawRecord, TopicPartition};
 
 use super::code;
 use super::error;
 use super::ffi;
 use super::handle::Queue;
 use super::message::Message;
-use crate::client::error::ClientError;
-
-/// What a read of a partition yields.
-#[derive(Debug)]
-pub enum Fetched {
-    /// The next record.
-    Record(Message),
-    /// Nothing more to see for now: the reader stands at the last stable offset (read_committed) or
-    /// the high watermark (read_uncommitted). Carries the **next** offset, which lies beyond the
-    /// control records and the aborted records at the tail, so it may be committed (INV-8). Told
-    /// once each time the end is reached.
-    EndOfPartition(Offset),
-    /// The partition cannot be read on. See [`ClientError::is_offset_out_of_range`].
-    Failed(ClientError),
-}
+use crate::client::seam::Fetched;
 
 /// The records of one partition, from the offset that it was assigned with.
 ///
