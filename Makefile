@@ -20,6 +20,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
 KILLS ?= 50
+SECONDS ?= 120
 
 WITH_KAFKA := runtime/kafka/with-kafka
 # All programs: demo and chaos start the worker program, which cargo does not build for them.
@@ -30,7 +31,7 @@ BENCH := --release -p tidemill-benches --bin bench
 # The fail points are for tests alone; with another set of features cargo would build Tidemill twice.
 TEST := --release --workspace --features tidemill/failpoints
 
-.PHONY: help setup kafka-jars kafka demo test bench chaos lint doc clean-cache
+.PHONY: help setup kafka-jars kafka demo test conformance bench chaos lint doc clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
@@ -55,6 +56,12 @@ demo: kafka-jars ## the main job, killed again and again, with its result verifi
 test: kafka-jars ## all tests, against a real Apache Kafka (TEST_FLAGS=...)
 	$(CARGO) test $(TEST) --no-run $(TEST_FLAGS)
 	$(WITH_KAFKA) $(CARGO) test $(TEST) $(TEST_FLAGS)
+
+# By another name in the environment: to bash SECONDS is the age of the shell.
+conformance: kafka-jars ## crashing clients without Tidemill against a broker, SECONDS=120 long
+	$(CARGO) test $(TEST) --test workload --no-run
+	TIDEMILL_TEST_WORKLOAD_SECONDS=$(SECONDS) $(WITH_KAFKA) \
+	  $(CARGO) test $(TEST) --test workload transactions_of -- --nocapture
 
 bench: kafka-jars ## measure against a raw client loop and Kafka Streams (BENCH_ARGS=...)
 	$(CARGO) build $(BENCH)
