@@ -26,6 +26,8 @@ pub mod config;
 mod error;
 mod failpoint;
 mod restore;
+#[cfg(feature = "simulation")]
+mod simulation;
 pub mod storage;
 mod topics;
 mod worker;
