@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::ResponseKind;
 
-use super::{EngineConfig, Millis, Ticket};
+use super::{EngineConfig, Handled, Millis, Ticket};
 use crate::journal;
 
 /// Passed down to whatever handles a request or a timer.
@@ -36,6 +36,14 @@ impl Answers {
     /// Answers the request that holds `ticket`.
     pub(crate) fn complete(&mut self, ticket: Ticket, answer: ResponseKind) {
         self.ready.push((ticket, answer));
+    }
+
+    /// What became of the request that holds `ticket`: its answer if it is there by now.
+    pub(crate) fn settle(&mut self, ticket: Ticket) -> Handled {
+        match self.ready.iter().position(|(ready, _)| *ready == ticket) {
+            Some(position) => Handled::Answer(Box::new(self.ready.remove(position).1)),
+            None => Handled::Waiting(ticket),
+        }
     }
 
     pub(crate) fn take(&mut self) -> Vec<(Ticket, ResponseKind)> {

@@ -6,11 +6,14 @@
 mod config;
 mod context;
 mod coordinators;
+mod moves;
 
 use kafka_protocol::messages::{RequestKind, ResponseKind};
+use serde::{Deserialize, Serialize};
 
 pub use config::EngineConfig;
 pub(crate) use context::{Answers, Context};
+pub(crate) use moves::Moves;
 
 use crate::group::Groups;
 use crate::journal;
@@ -59,6 +62,14 @@ impl Handled {
         Self::Answer(Box::new(answer.into()))
     }
 
+    /// The answer itself if what was to be waited for has happened by now.
+    pub(crate) fn settle(self, answers: &mut Answers) -> Self {
+        match self {
+            Self::Waiting(ticket) => answers.settle(ticket),
+            other => other,
+        }
+    }
+
     /// A request, or a version of it, that is not offered.
     pub(crate) fn unsupported(call: &Call) -> Self {
         let (name, version) = (&call.request, call.version);
@@ -67,7 +78,7 @@ impl Handled {
 }
 
 /// Whose transaction markers are held back.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum MarkerTarget {
     /// Those for a partition of a topic.
     Partition {
@@ -127,8 +138,8 @@ impl Engine {
         }
     }
 
-    /// Returns the broker that wrote `entries`, as it was after the last of them. Members of groups
-    /// and waiting requests are not part of it: clients come back by themselves.
+    /// Returns the broker that wrote `entries`, as it was after the last of them. Waiting requests
+    /// are not part of it; members of groups keep their places if they are heard of in time.
     ///
     /// # Errors
     /// [`RecoveryError`] when the entries are not what an engine wrote, in that order.
@@ -146,6 +157,8 @@ impl Engine {
             };
             done.map_err(|reason| RecoveryError::Inconsistent { entry: number, reason })?;
         }
+        engine.groups.recovered(now);
+        engine.transactions.recovered(&mut engine.journal);
         Ok(engine)
     }
 
@@ -169,7 +182,10 @@ impl Engine {
     /// Returns when [`Engine::advance`] has something to do next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Millis> {
-        [self.groups.next_deadline(), self.transactions.next_deadline()].into_iter().flatten().min()
+        [self.groups.next_deadline(), self.transactions.next_deadline(&self.config)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes the answers of tickets that are due now.
@@ -180,7 +196,6 @@ impl Engine {
     /// Forgets the request that holds `ticket`: its connection is gone.
     pub fn abandon(&mut self, ticket: Ticket) {
         self.answers.forget(ticket);
-        self.groups.abandon(ticket);
     }
 
     /// Takes what is to be written to the journal before any answer is sent.

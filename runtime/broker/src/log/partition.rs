@@ -51,6 +51,11 @@ impl PartitionLog {
         self.failing_until = Some(until);
     }
 
+    /// Until when writing fails, if it does at this time.
+    pub(crate) fn fails_until(&self, now: Millis) -> Option<Millis> {
+        self.failing_until.filter(|until| now < *until)
+    }
+
     /// Which partition this is, by the number of its topic.
     #[must_use]
     pub fn key(&self) -> PartitionKey {
