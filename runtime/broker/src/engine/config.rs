@@ -36,9 +36,12 @@ pub struct EngineConfig {
     pub transactional_id_expiration_ms: i64,
     /// How long a partition remembers an idle producer (`producer.id.expiration.ms`). Default 1 day.
     pub producer_id_expiration_ms: i64,
-    /// How often old segments are dropped and compacted, in milliseconds
+    /// How often old segments and idle producers are dropped, in milliseconds
     /// (`log.retention.check.interval.ms`). Default 5 min.
-    pub cleanup_interval_ms: i64,
+    pub retention_interval_ms: i64,
+    /// How often it is looked whether a log is to be compacted, in milliseconds
+    /// (`log.cleaner.backoff.ms`). Default 15 s.
+    pub compaction_interval_ms: i64,
 }
 
 impl Default for EngineConfig {
@@ -61,7 +64,8 @@ impl Default for EngineConfig {
             transaction_abort_interval_ms: 0,
             transactional_id_expiration_ms: 7 * DAY,
             producer_id_expiration_ms: DAY,
-            cleanup_interval_ms: 5 * MINUTE,
+            retention_interval_ms: 5 * MINUTE,
+            compaction_interval_ms: 15_000,
         }
     }
 }

@@ -4,9 +4,18 @@
 //! doors speak the same language and the TCP door adds nothing but bytes.
 
 mod config;
+mod configs;
 mod context;
 mod coordinators;
+mod dispatch;
+mod fetch;
+mod metadata;
 mod moves;
+mod offsets;
+mod produce;
+mod topics;
+mod versions;
+mod waiting;
 
 use kafka_protocol::messages::{RequestKind, ResponseKind};
 use serde::{Deserialize, Serialize};
@@ -14,6 +23,8 @@ use serde::{Deserialize, Serialize};
 pub use config::EngineConfig;
 pub(crate) use context::{Answers, Context};
 pub(crate) use moves::Moves;
+pub use versions::{api_versions, is_offered};
+use waiting::Fetches;
 
 use crate::group::Groups;
 use crate::journal;
@@ -121,7 +132,12 @@ pub struct Engine {
     groups: Groups,
     transactions: Transactions,
     answers: Answers,
+    fetches: Fetches,
     journal: Vec<journal::Entry>,
+    /// How much of the journal the waiting fetches have seen.
+    seen: usize,
+    retention_at: Option<Millis>,
+    compaction_at: Option<Millis>,
 }
 
 impl Engine {
@@ -134,7 +150,11 @@ impl Engine {
             groups: Groups::default(),
             transactions: Transactions::default(),
             answers: Answers::default(),
+            fetches: Fetches::default(),
             journal: Vec::new(),
+            seen: 0,
+            retention_at: None,
+            compaction_at: None,
         }
     }
 
@@ -162,44 +182,22 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Handles one request.
-    pub fn handle(&mut self, now: Millis, call: Call) -> Handled {
-        self.coordinate(now, call)
-    }
-
-    /// Does what is due by `now`: sessions, transactions, waiting fetches, retention, compaction.
-    pub fn advance(&mut self, now: Millis) {
-        let mut context = Context {
-            now,
-            config: &self.config,
-            answers: &mut self.answers,
-            journal: &mut self.journal,
-        };
-        self.groups.advance(&mut context);
-        self.transactions.advance(&mut context, &mut self.topics, &mut self.groups);
-    }
-
-    /// Returns when [`Engine::advance`] has something to do next.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Millis> {
-        [self.groups.next_deadline(), self.transactions.next_deadline(&self.config)]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
     /// Takes the answers of tickets that are due now.
     pub fn take_answers(&mut self) -> Vec<(Ticket, ResponseKind)> {
+        self.wake();
         self.answers.take()
     }
 
     /// Forgets the request that holds `ticket`: its connection is gone.
     pub fn abandon(&mut self, ticket: Ticket) {
+        self.fetches.remove(ticket);
         self.answers.forget(ticket);
     }
 
     /// Takes what is to be written to the journal before any answer is sent.
     pub fn take_journal(&mut self) -> Vec<journal::Entry> {
+        self.wake();
+        self.seen = 0;
         std::mem::take(&mut self.journal)
     }
 
@@ -210,6 +208,13 @@ impl Engine {
         entries.extend(self.groups.snapshot());
         entries.extend(self.transactions.snapshot());
         entries
+    }
+
+    /// Lets writing to a partition fail with `KAFKA_STORAGE_ERROR` until a time. False if there is
+    /// no such partition.
+    pub fn fail_writes(&mut self, topic: &str, partition: i32, until: Millis) -> bool {
+        let log = self.topics.partition_mut(topic, partition);
+        log.map(|log| log.fail_until(until)).is_some()
     }
 
     /// What the broker was told when it was made.

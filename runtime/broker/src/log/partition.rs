@@ -62,6 +62,11 @@ impl PartitionLog {
         self.key
     }
 
+    /// Whether clients may delete records: not of a topic that is only compacted.
+    pub(crate) fn allows_deletion(&self) -> bool {
+        self.config.deletes
+    }
+
     /// Offset of the first record that may be read.
     #[must_use]
     pub fn log_start(&self) -> i64 {

@@ -118,12 +118,16 @@ fn body(batch: &Batch) -> Result<Bytes, Why> {
 
 fn compress(kind: i16, plain: &[u8]) -> Result<Vec<u8>, Why> {
     let mut out = BytesMut::new();
+    let put = |buffer: &mut BytesMut| {
+        buffer.put_slice(plain);
+        Ok(())
+    };
     let done = match kind {
         0 => return Ok(plain.to_vec()),
-        1 => Gzip::compress(&mut out, |buffer| Ok(buffer.put_slice(plain))),
-        2 => Snappy::compress(&mut out, |buffer| Ok(buffer.put_slice(plain))),
-        3 => Lz4::compress(&mut out, |buffer| Ok(buffer.put_slice(plain))),
-        4 => Zstd::compress(&mut out, |buffer| Ok(buffer.put_slice(plain))),
+        1 => Gzip::compress(&mut out, put),
+        2 => Snappy::compress(&mut out, put),
+        3 => Lz4::compress(&mut out, put),
+        4 => Zstd::compress(&mut out, put),
         other => return Err(format!("compression {other} is unknown")),
     };
     done.map_err(|error| format!("they can't be compressed: {error:#}"))?;
