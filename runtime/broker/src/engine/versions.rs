@@ -44,7 +44,7 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::DescribeCluster, 0, 2),
     (ApiKey::DescribeProducers, 0, 0),
     (ApiKey::DescribeTransactions, 0, 0),
-    (ApiKey::ListTransactions, 0, 2),
+    (ApiKey::ListTransactions, 0, 1),
 ];
 
 /// What a client is told to be possible. No feature is announced, so that clients use transactions of

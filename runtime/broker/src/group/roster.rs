@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Buf;
 use kafka_protocol::ResponseError;
-use kafka_protocol::messages::ConsumerProtocolSubscription;
-use kafka_protocol::protocol::Decodable;
 
 use super::entry::Generation;
 use super::member::Member;
@@ -231,15 +230,8 @@ impl Group {
         }
         let Some(protocol) = self.protocol.as_deref() else { return !self.members.is_empty() };
         self.members.values().any(|member| {
-            let mut bytes = member.metadata(Some(protocol));
-            if bytes.len() < 2 {
-                return true;
-            }
-            let _version = bytes.split_to(2);
-            match ConsumerProtocolSubscription::decode(&mut bytes, 0) {
-                Ok(subscription) => subscription.topics.iter().any(|name| **name == *topic),
-                Err(_) => true,
-            }
+            // what can't be read may be anything
+            names_topic(&member.metadata(Some(protocol)), topic).unwrap_or(true)
         })
     }
 
@@ -254,4 +246,20 @@ impl Group {
         let timers = [self.join_timer.map(JoinTimer::at), self.sync_timer];
         sessions.chain(pending).chain(timers.into_iter().flatten()).min()
     }
+}
+
+/// Whether a consumer's subscription names a topic: a version, then an array of names. Read by
+/// hand: a decoder that trusts the array's length would let a client ask for all memory.
+fn names_topic(mut subscription: &[u8], topic: &str) -> Option<bool> {
+    let _version = subscription.try_get_i16().ok()?;
+    let count = subscription.try_get_i32().ok()?;
+    for _ in 0..count {
+        let length = usize::try_from(subscription.try_get_i16().ok()?).ok()?;
+        let (name, rest) = subscription.split_at_checked(length)?;
+        if name == topic.as_bytes() {
+            return Some(true);
+        }
+        subscription = rest;
+    }
+    Some(false)
 }
