@@ -210,6 +210,13 @@ impl Engine {
         entries
     }
 
+    /// Bytes of records that a rewritten journal would have: about its size.
+    #[must_use]
+    pub fn live_size(&self) -> u64 {
+        let logs = self.topics.iter().flat_map(|(_, topic)| topic.partitions());
+        logs.map(|log| log.size() as u64).sum()
+    }
+
     /// Lets writing to a partition fail with `KAFKA_STORAGE_ERROR` until a time. False if there is
     /// no such partition.
     pub fn fail_writes(&mut self, topic: &str, partition: i32, until: Millis) -> bool {

@@ -46,7 +46,7 @@ pub enum Entry {
     NextTopic(TopicNumber),
     /// A partition as it was when the journal was rewritten; its segments follow.
     Restored(PartitionKey, Box<PartitionImage>),
-    /// A segment of a partition begins, in a rewritten journal.
+    /// Another segment of a partition begins, in a rewritten journal.
     Segment(PartitionKey, i64),
     /// A batch of that segment.
     Stored(PartitionKey, Bytes),
@@ -64,6 +64,8 @@ pub struct SegmentImage {
 /// A partition without its records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionImage {
+    /// Where its first segment begins.
+    pub(crate) base: i64,
     pub(crate) log_start: i64,
     pub(crate) next_offset: i64,
     pub(crate) cleaned_to: i64,

@@ -16,6 +16,8 @@ mod recover;
 mod refusal;
 mod retain;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod transactions;
 

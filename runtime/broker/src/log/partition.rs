@@ -86,6 +86,12 @@ impl PartitionLog {
         self.index.first_open().unwrap_or(self.next_offset).max(self.log_start)
     }
 
+    /// Everything before was compacted.
+    #[must_use]
+    pub fn cleaned_to(&self) -> i64 {
+        self.cleaned_to
+    }
+
     /// Where a consumer's reading ends.
     #[must_use]
     pub fn end(&self, committed_only: bool) -> i64 {

@@ -266,3 +266,24 @@ pub(crate) fn recompress(batch: &Batch, kind: i16) -> Result<Batch, Why> {
     let header = Header { attributes: (batch.attributes() & !0b111) | kind, ..Header::of(batch) };
     Ok(header.with(batch.count(), &compress(kind, &body(batch)?)?))
 }
+
+/// The bytes of one record without headers, as a producer writes it.
+#[cfg(test)]
+pub(crate) fn plain(delta: i32, key: Option<&[u8]>, value: Option<&[u8]>) -> Vec<u8> {
+    let mut body = vec![0, 0];
+    put_varlong(&mut body, i64::from(delta));
+    for part in [key, value] {
+        match part {
+            Some(part) => {
+                put_varlong(&mut body, part.len() as i64);
+                body.extend_from_slice(part);
+            }
+            None => put_varlong(&mut body, -1),
+        }
+    }
+    body.push(0);
+    let mut record = Vec::new();
+    put_varlong(&mut record, body.len() as i64);
+    record.extend_from_slice(&body);
+    record
+}

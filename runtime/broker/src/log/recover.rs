@@ -23,7 +23,7 @@ impl PartitionLog {
 
     pub(super) fn restore(&mut self, image: PartitionImage) {
         self.segments.clear();
-        self.segments.push_back(Segment::new(image.log_start));
+        self.segments.push_back(Segment::new(image.base));
         self.log_start = image.log_start;
         self.next_offset = image.next_offset;
         self.cleaned_to = image.cleaned_to;
@@ -34,9 +34,6 @@ impl PartitionLog {
     }
 
     pub(super) fn restore_segment(&mut self, base: i64) {
-        if self.segments.len() == 1 && self.segments[0].is_empty() {
-            self.segments.clear();
-        }
         self.segments.push_back(Segment::new(base));
     }
 
@@ -53,6 +50,7 @@ impl PartitionLog {
     /// Entries that restore this partition.
     pub(super) fn image(&self) -> impl Iterator<Item = Entry> {
         let image = PartitionImage {
+            base: self.segments.front().map_or(self.log_start, Segment::base),
             log_start: self.log_start,
             next_offset: self.next_offset,
             cleaned_to: self.cleaned_to,
@@ -60,10 +58,12 @@ impl PartitionLog {
             aborted: self.index.aborted().clone(),
         };
         let key = self.key;
-        let segments = self.segments.iter().flat_map(move |segment| {
+        let segments = self.segments.iter().enumerate().flat_map(move |(number, segment)| {
+            // the image has the first one's base
+            let begins = (number > 0).then(|| Entry::Segment(key, segment.base()));
             let batches = segment.batches();
             let batches = batches.map(move |batch| Entry::Stored(key, batch.bytes().clone()));
-            std::iter::once(Entry::Segment(key, segment.base())).chain(batches)
+            begins.into_iter().chain(batches)
         });
         std::iter::once(Entry::Restored(key, Box::new(image))).chain(segments)
     }

@@ -45,9 +45,9 @@ impl Segment {
         while self.batches.front().is_some_and(|batch| batch.last_offset() < offset) {
             self.size -= self.batches.pop_front().map_or(0, |batch| batch.size());
         }
-        if self.batches.is_empty() {
-            (self.max_timestamp, self.began) = (-1, None);
-        }
+        // as if the segment had been read from a journal that has only what is left
+        self.began = self.batches.front().map(Batch::max_timestamp);
+        self.max_timestamp = self.batches.iter().map(Batch::max_timestamp).max().unwrap_or(-1);
     }
 
     /// The batches from the one on that has `offset`, or is the first behind it.
