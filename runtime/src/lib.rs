@@ -31,7 +31,6 @@ mod simulation;
 pub mod storage;
 mod topics;
 mod worker;
-#[expect(dead_code, reason = "workers are made generic over it next")]
 mod world;
 
 pub use app::{CloseOptions, Metrics, State, StreamThreadExceptionResponse, Tidemill};

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::client::Severity;
-use crate::clock::monotonic;
 
 /// So many times within the window a worker takes its place in the group again (INV-7: a fence is
 /// no reason to exit); then another process must have the same name.
@@ -25,9 +24,9 @@ pub(super) struct Fences {
 
 impl Fences {
     /// Notes a fence; returns false if there were too many of late.
-    pub(super) fn may_rejoin(&mut self) -> bool {
-        self.recent.retain(|fence| fence.elapsed() < FENCES_WINDOW);
-        self.recent.push(monotonic());
+    pub(super) fn may_rejoin(&mut self, now: Instant) -> bool {
+        self.recent.retain(|fence| now.saturating_duration_since(*fence) < FENCES_WINDOW);
+        self.recent.push(now);
         self.recent.len() <= FENCES_MAX
     }
 }
@@ -39,8 +38,10 @@ mod tests {
     #[test]
     fn inv_7_a_fenced_worker_joins_anew_until_somebody_must_be_fighting_it() {
         let mut fences = Fences::default();
-        let answers: Vec<bool> = (0..FENCES_MAX + 2).map(|_| fences.may_rejoin()).collect();
+        let now = Instant::now();
+        let answers: Vec<bool> = (0..FENCES_MAX + 2).map(|_| fences.may_rejoin(now)).collect();
         assert!(answers[..FENCES_MAX].iter().all(|rejoin| *rejoin));
         assert!(answers[FENCES_MAX..].iter().all(|rejoin| !*rejoin));
+        assert!(fences.may_rejoin(now + FENCES_WINDOW));
     }
 }

@@ -8,29 +8,31 @@
 
 mod fences;
 mod housekeeping;
+pub(crate) mod process;
 mod run;
-mod state;
+pub(crate) mod state;
 mod threads;
+pub(crate) mod worker_loop;
 
 use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tidemill_core::errors::{
     DeadLetterQueue, DeserializationExceptionHandler, Handlers, LogAndContinue, LogAndFail,
     ProcessingExceptionHandler, ProductionExceptionHandler,
 };
-use tidemill_core::topology::{Topology, TopologyError};
+use tidemill_core::topology::Topology;
 
 use crate::Error;
-use crate::client::Admin;
 use crate::config::{Config, ExceptionPolicy};
-use crate::restore::{NoListener, RestoreLimits, Restorer, StateRestoreListener};
-use crate::storage::{SharedRocks, StateDirectory};
-use crate::worker::{Shared, client_config};
+use crate::restore::StateRestoreListener;
+use crate::storage::{RocksDisk, SharedRocks};
+use crate::world::SystemWorld;
 
+use process::{Application, Process};
 use state::{StateCell, StateListener};
 use threads::Threads;
 
@@ -100,12 +102,9 @@ type UncaughtHandler = Arc<dyn Fn(&Error) -> StreamThreadExceptionResponse + Sen
 /// # }
 /// ```
 pub struct Tidemill {
-    config: Config,
-    topology: Option<Topology>,
-    handlers: Handlers,
-    restore_listener: Arc<dyn StateRestoreListener>,
+    application: Application,
+    started: bool,
     state_listener: Option<StateListener>,
-    uncaught: UncaughtHandler,
     state: Arc<StateCell>,
     threads: Option<Threads>,
 }
@@ -113,7 +112,7 @@ pub struct Tidemill {
 impl fmt::Debug for Tidemill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tidemill")
-            .field("config", &self.config)
+            .field("config", &self.application.config)
             .field("state", &self.state())
             .finish_non_exhaustive()
     }
@@ -125,20 +124,10 @@ impl Tidemill {
     /// # Errors
     /// If the configuration breaks rules (all are listed), or the topology has no source.
     pub fn new(topology: Topology, config: Config) -> Result<Self, Error> {
-        config.validate()?;
-        for warning in config.warnings() {
-            tracing::warn!("{warning}");
-        }
-        if topology.sub_topologies().iter().all(|sub| sub.source_topics.is_empty()) {
-            return Err(TopologyError::Empty.into());
-        }
         Ok(Self {
-            handlers: handlers(&config),
-            config,
-            topology: Some(topology),
-            restore_listener: Arc::new(NoListener),
+            application: Application::new(topology, config)?,
+            started: false,
             state_listener: None,
-            uncaught: Arc::new(|_| StreamThreadExceptionResponse::ShutdownClient),
             state: StateCell::new(None),
             threads: None,
         })
@@ -150,7 +139,7 @@ impl Tidemill {
         mut self,
         handler: impl DeserializationExceptionHandler + 'static,
     ) -> Self {
-        self.handlers.deserialization = Arc::new(handler);
+        self.application.handlers.deserialization = Arc::new(handler);
         self
     }
 
@@ -160,7 +149,7 @@ impl Tidemill {
         mut self,
         handler: impl ProcessingExceptionHandler + 'static,
     ) -> Self {
-        self.handlers.processing = Arc::new(handler);
+        self.application.handlers.processing = Arc::new(handler);
         self
     }
 
@@ -170,7 +159,7 @@ impl Tidemill {
         mut self,
         handler: impl ProductionExceptionHandler + 'static,
     ) -> Self {
-        self.handlers.production = Arc::new(handler);
+        self.application.handlers.production = Arc::new(handler);
         self
     }
 
@@ -180,7 +169,7 @@ impl Tidemill {
         mut self,
         handler: impl Fn(&Error) -> StreamThreadExceptionResponse + Send + Sync + 'static,
     ) -> Self {
-        self.uncaught = Arc::new(handler);
+        self.application.uncaught = Arc::new(handler);
         self
     }
 
@@ -201,7 +190,7 @@ impl Tidemill {
         mut self,
         listener: impl StateRestoreListener + 'static,
     ) -> Self {
-        self.restore_listener = Arc::new(listener);
+        self.application.restore_listener = Arc::new(listener);
         self
     }
 
@@ -219,10 +208,11 @@ impl Tidemill {
     /// If it was started before, another process has the state directory, the broker can't be
     /// reached, or topics are missing or do not fit.
     pub fn start(&mut self) -> Result<(), Error> {
-        let started = || Error::Thread("the application was already started".to_owned());
-        let topology = self.topology.take().ok_or_else(started)?;
+        if std::mem::replace(&mut self.started, true) {
+            return Err(Error::Thread("the application was already started".to_owned()));
+        }
         self.state = StateCell::new(self.state_listener.take());
-        let begun = self.begin(topology);
+        let begun = self.begin();
         if begun.is_err() {
             self.state.set(State::PendingError);
             self.state.set(State::Error);
@@ -230,41 +220,17 @@ impl Tidemill {
         begun
     }
 
-    fn begin(&mut self, topology: Topology) -> Result<(), Error> {
-        let config = &self.config;
-        let directory = StateDirectory::open(&config.state_dir, &config.application_id)?;
-        let process = directory.process_id().to_owned();
-        let admin = Admin::new(&client_config(&config.admin_properties(&process)))
-            .map_err(|cause| Error::client("could not make the admin client", cause))?;
-        let plan = crate::topics::prepare(&admin, &topology, config)?;
+    fn begin(&mut self) -> Result<(), Error> {
+        let config = &self.application.config;
         let jobs = u32::try_from(config.effective_rocksdb_background_jobs()).unwrap_or(2);
         let rocks = SharedRocks::new(
             config.rocksdb_block_cache.as_usize(),
             config.rocksdb_write_buffer.as_usize(),
             NonZeroU32::new(jobs).unwrap_or(NonZeroU32::MIN),
         )?;
-        let restorer = Restorer::start(
-            &client_config(&config.restore_properties(&process)),
-            RestoreLimits {
-                batch_bytes_max: config.restore_batch_max.as_usize(),
-                stalled_after: config.restore_stalled_after,
-            },
-            Arc::clone(&self.restore_listener),
-        )?;
-        let (chores, chores_to_do) = mpsc::channel();
-        let shared = Arc::new(Shared {
-            config: config.clone(),
-            topology,
-            plan,
-            handlers: self.handlers.clone(),
-            directory,
-            rocks,
-            admin,
-            chores,
-        });
-        let started =
-            Threads::start(&shared, restorer, chores_to_do, &process, &self.state, &self.uncaught);
-        self.threads = Some(started?);
+        let world = SystemWorld::new(RocksDisk::new(rocks));
+        let process = Process::prepare(world, &self.application, &self.state)?;
+        self.threads = Some(Threads::start(process)?);
         Ok(())
     }
 
@@ -292,7 +258,7 @@ impl Tidemill {
 
     /// Returns the error of the first worker that failed, once.
     pub fn take_error(&mut self) -> Option<Error> {
-        self.threads.as_mut().and_then(Threads::take_error)
+        self.threads.as_ref().and_then(Threads::take_error)
     }
 
     /// Returns counts since the start.

@@ -62,10 +62,10 @@ impl fmt::Display for State {
 }
 
 /// Is told about each change: the new state and the old one.
-pub(super) type StateListener = Box<dyn Fn(State, State) + Send + Sync>;
+pub(crate) type StateListener = Box<dyn Fn(State, State) + Send + Sync>;
 
 /// The state of an application, derived from its workers'.
-pub(super) struct StateCell {
+pub(crate) struct StateCell {
     current: watch::Sender<State>,
     listener: Option<StateListener>,
     workers: Mutex<Vec<Weak<WorkerStatus>>>,
@@ -74,7 +74,7 @@ pub(super) struct StateCell {
 }
 
 impl StateCell {
-    pub(super) fn new(listener: Option<StateListener>) -> Arc<Self> {
+    pub(crate) fn new(listener: Option<StateListener>) -> Arc<Self> {
         Arc::new(Self {
             current: watch::Sender::new(State::Created),
             listener,
@@ -83,22 +83,22 @@ impl StateCell {
         })
     }
 
-    pub(super) fn get(&self) -> State {
+    pub(crate) fn get(&self) -> State {
         *self.current.borrow()
     }
 
-    pub(super) fn subscribe(&self) -> watch::Receiver<State> {
+    pub(crate) fn subscribe(&self) -> watch::Receiver<State> {
         self.current.subscribe()
     }
 
-    pub(super) fn watch(&self, worker: &Arc<WorkerStatus>) {
+    pub(crate) fn watch(&self, worker: &Arc<WorkerStatus>) {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers.push(Arc::downgrade(worker));
     }
 
     /// Changes the state; a change that does not follow from the present one is ignored, as in
     /// Kafka Streams: somebody else was first.
-    pub(super) fn set(&self, next: State) {
+    pub(crate) fn set(&self, next: State) {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.get();
         if !before.may_become(next) {
@@ -112,7 +112,7 @@ impl StateCell {
     }
 
     /// Looks at the workers again.
-    pub(super) fn derive(&self) {
+    pub(crate) fn derive(&self) {
         let workers: Vec<WorkerState> = {
             let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
             workers.iter().filter_map(|w| w.upgrade().map(|w| w.get())).collect()

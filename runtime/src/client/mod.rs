@@ -43,7 +43,6 @@
 
 mod error;
 mod kafka;
-#[expect(dead_code, reason = "workers are made generic over it next")]
 pub(crate) mod seam;
 mod types;
 mod waker;

@@ -8,7 +8,7 @@ use tidemill_core::store::StoreIndex;
 
 use crate::Error;
 use crate::client::Waker;
-use crate::storage::Restorer as StoreRestorer;
+use crate::world::{RestorerOf, World};
 
 /// A store of the task and how far it has to go.
 #[derive(Debug, Clone)]
@@ -31,26 +31,26 @@ impl StoreRestore {
 }
 
 /// A task whose stores are being restored. Whoever holds the job owns the task's storage.
-pub(crate) struct RestoreJob {
+pub(crate) struct RestoreJob<W: World> {
     pub(crate) task: TaskId,
     /// Tells apart two jobs for one task, before and after a rebalance.
     pub(crate) number: u64,
-    pub(crate) storage: StoreRestorer,
+    pub(crate) storage: RestorerOf<W>,
     pub(crate) stores: Vec<StoreRestore>,
     pub(crate) cancelled: Arc<AtomicBool>,
-    pub(crate) reply: mpsc::Sender<RestoreOutcome>,
+    pub(crate) reply: mpsc::Sender<RestoreOutcome<W>>,
     pub(crate) waker: Arc<Waker>,
 }
 
 /// What became of a job.
-pub(crate) enum RestoreOutcome {
+pub(crate) enum RestoreOutcome<W: World> {
     /// Every store is at or beyond its target.
-    Done(RestoreJob),
+    Done(RestoreJob<W>),
     /// It can't be done; the storage was released.
     Failed { task: TaskId, number: u64, error: Error },
 }
 
-impl RestoreJob {
+impl<W: World> RestoreJob<W> {
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
     }

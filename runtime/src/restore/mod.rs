@@ -10,13 +10,9 @@
 
 mod job;
 mod listener;
-mod thread;
-
-use std::sync::mpsc;
+mod restoring;
 
 pub(crate) use job::{RestoreJob, RestoreOutcome, StoreRestore};
 pub(crate) use listener::NoListener;
 pub use listener::StateRestoreListener;
-pub(crate) use thread::{RestoreHandle, RestoreLimits, Restorer};
-
-type Jobs = mpsc::Sender<RestoreJob>;
+pub(crate) use restoring::{RestoreHandle, RestoreLimits, Restoring};

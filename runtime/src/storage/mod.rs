@@ -31,10 +31,8 @@ mod lock;
 mod manifest;
 mod restore;
 mod rocks;
-#[expect(dead_code, reason = "workers are made generic over it next")]
 mod rocks_disk;
 mod rocks_storage;
-#[expect(dead_code, reason = "workers are made generic over it next")]
 pub(crate) mod seam;
 mod staged;
 mod task_db;

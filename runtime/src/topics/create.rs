@@ -7,9 +7,10 @@ use tidemill_core::topology::{TopicName, Topology};
 
 use super::Plan;
 use crate::Error;
-use crate::client::{Admin, NewTopic, Severity, TopicCreation, TopicDescription};
-use crate::clock::monotonic;
+use crate::client::seam::Administer;
+use crate::client::{NewTopic, Severity, TopicCreation, TopicDescription};
 use crate::config::Config;
+use crate::world::{AdminOf, World};
 
 /// One request to the broker, when it is well.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,62 +37,149 @@ struct Wanted {
 ///
 /// # Errors
 /// If the broker can't be reached for 30 s or `task.timeout.ms`, or topics are missing or wrong.
-pub(crate) fn prepare(admin: &Admin, topology: &Topology, config: &Config) -> Result<Plan, Error> {
-    let counts = user_topics(admin, topology, config)?;
+pub(crate) fn prepare<W: World>(
+    world: &W,
+    admin: &AdminOf<W>,
+    topology: &Topology,
+    config: &Config,
+) -> Result<Plan, Error> {
+    let at = At { world, admin, config };
+    let counts = at.user_topics(topology)?;
     let plan = Plan::new(topology, &config.application_id, &counts).map_err(Error::Topics)?;
     let wanted = wanted(&plan, config);
-    create(admin, &wanted, config)?;
-    check(admin, &wanted, config)?;
+    at.create(&wanted)?;
+    at.check(&wanted)?;
     Ok(plan)
 }
 
-/// Returns the partition counts of all topics of the user that the topology reads or writes.
-fn user_topics(
-    admin: &Admin,
-    topology: &Topology,
-    config: &Config,
-) -> Result<BTreeMap<String, u32>, Error> {
-    let subs = topology.sub_topologies();
-    let sources = subs.iter().flat_map(|sub| sub.source_topics.iter().map(|(topic, _)| topic));
-    let sinks = subs.iter().flat_map(|sub| &sub.sink_topics);
-    let user = |topic: &'_ TopicName| match topic {
-        TopicName::User(name) => Some(name.clone()),
-        TopicName::Internal(_) => None,
-    };
-    let mut names: BTreeSet<String> = sources.chain(sinks).filter_map(user).collect();
-    names.extend(config.dead_letter_queue_topic.clone());
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut missing = Vec::new();
-    let mut counts = BTreeMap::new();
-    let doing = format!("could not look up the topics at {}", config.bootstrap_servers);
-    for topic in look_up(admin, &names, config, SPREADING, &doing)? {
-        match topic.partitions.and_then(|count| u32::try_from(count).ok()) {
-            Some(count) => drop(counts.insert(topic.name, count)),
-            None => missing.push(format!(
-                "topic {} does not exist: create it (Tidemill creates internal topics only)",
-                topic.name
-            )),
-        }
-    }
-    if missing.is_empty() { Ok(counts) } else { Err(Error::Topics(missing)) }
+/// Whom to ask, on whose behalf.
+struct At<'a, W: World> {
+    world: &'a W,
+    admin: &'a AdminOf<W>,
+    config: &'a Config,
 }
 
-/// Asks for topics, again for as long as `patience` while one is missing: a topic that was just
-/// created is not known to every broker at once.
-fn look_up(
-    admin: &Admin,
-    names: &[&str],
-    config: &Config,
-    patience: Duration,
-    doing: &str,
-) -> Result<Vec<TopicDescription>, Error> {
-    let deadline = monotonic() + patience;
-    loop {
-        let found = retrying(startup_limit(config), doing, |t| admin.topics(names, t))?;
-        if found.iter().all(|topic| topic.partitions.is_some()) || monotonic() >= deadline {
-            return Ok(found);
+impl<W: World> At<'_, W> {
+    /// Returns the partition counts of all topics of the user that the topology reads or writes.
+    fn user_topics(&self, topology: &Topology) -> Result<BTreeMap<String, u32>, Error> {
+        let subs = topology.sub_topologies();
+        let sources = subs.iter().flat_map(|sub| sub.source_topics.iter().map(|(topic, _)| topic));
+        let sinks = subs.iter().flat_map(|sub| &sub.sink_topics);
+        let user = |topic: &'_ TopicName| match topic {
+            TopicName::User(name) => Some(name.clone()),
+            TopicName::Internal(_) => None,
+        };
+        let mut names: BTreeSet<String> = sources.chain(sinks).filter_map(user).collect();
+        names.extend(self.config.dead_letter_queue_topic.clone());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut missing = Vec::new();
+        let mut counts = BTreeMap::new();
+        let doing = format!("could not look up the topics at {}", self.config.bootstrap_servers);
+        for topic in self.look_up(&names, SPREADING, &doing)? {
+            match topic.partitions.and_then(|count| u32::try_from(count).ok()) {
+                Some(count) => drop(counts.insert(topic.name, count)),
+                None => missing.push(format!(
+                    "topic {} does not exist: create it (Tidemill creates internal topics only)",
+                    topic.name
+                )),
+            }
         }
-        std::thread::sleep(Duration::from_millis(20));
+        if missing.is_empty() { Ok(counts) } else { Err(Error::Topics(missing)) }
+    }
+
+    /// Asks for topics, again for as long as `patience` while one is missing: a topic that was just
+    /// created is not known to every broker at once.
+    fn look_up(
+        &self,
+        names: &[&str],
+        patience: Duration,
+        doing: &str,
+    ) -> Result<Vec<TopicDescription>, Error> {
+        let deadline = self.world.monotonic() + patience;
+        loop {
+            let found = retrying(self.world, startup_limit(self.config), doing, |t| {
+                self.admin.topics(names, t)
+            })?;
+            if found.iter().all(|topic| topic.partitions.is_some())
+                || self.world.monotonic() >= deadline
+            {
+                return Ok(found);
+            }
+            self.world.sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn create(&self, wanted: &[Wanted]) -> Result<(), Error> {
+        let topics: Vec<NewTopic> = wanted
+            .iter()
+            .map(|topic| NewTopic {
+                name: topic.name.clone(),
+                partitions: i32::try_from(topic.partitions).unwrap_or(i32::MAX),
+                replication_factor: self.config.replication_factor,
+                configs: topic.configs.clone(),
+            })
+            .collect();
+        if topics.is_empty() {
+            return Ok(());
+        }
+        retrying(
+            self.world,
+            startup_limit(self.config),
+            "could not create the internal topics",
+            |timeout| {
+                for (topic, outcome) in self.admin.create_topics(&topics, timeout)? {
+                    match outcome {
+                        TopicCreation::Created => tracing::info!(topic, "created internal topic"),
+                        TopicCreation::AlreadyExists => {}
+                        TopicCreation::Failed(error) => return Err(error),
+                    }
+                }
+                Ok(())
+            },
+        )
+    }
+
+    /// Checks partition counts and cleanup policies of the internal topics as they are.
+    fn check(&self, wanted: &[Wanted]) -> Result<(), Error> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = wanted.iter().map(|topic| &*topic.name).collect();
+        let limit = startup_limit(self.config);
+        let doing = "could not look up the internal topics";
+        let found = self.look_up(&names, limit, doing)?;
+        let settings = retrying(self.world, limit, doing, |timeout| {
+            self.admin.topic_configs(&names, timeout)
+        })?;
+        let mut problems = Vec::new();
+        for topic in wanted {
+            let has = found.iter().find(|f| f.name == topic.name).and_then(|f| f.partitions);
+            if has != Some(topic.partitions as usize) {
+                problems.push(format!(
+                    "internal topic {} has {} partitions, expects {}: after a change of the input \
+                     topics or the topology, reset the application (delete its internal topics and \
+                     offsets) or give it a new application.id",
+                    topic.name,
+                    has.map_or_else(|| "no".to_owned(), |has| has.to_string()),
+                    topic.partitions,
+                ));
+            }
+            let policy = settings
+                .iter()
+                .find(|setting| setting.name == topic.name)
+                .and_then(|setting| setting.entries.get("cleanup.policy"));
+            let expected = topic.configs.get("cleanup.policy");
+            if let (Some(policy), Some(expected)) = (policy, expected)
+                && policy != expected
+            {
+                problems.push(format!(
+                    "internal topic {} has cleanup.policy={policy}, expects {expected}: with another \
+                     policy the broker deletes records that are still needed",
+                    topic.name,
+                ));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Error::Topics(problems)) }
     }
 }
 
@@ -124,86 +212,21 @@ fn wanted(plan: &Plan, config: &Config) -> Vec<Wanted> {
     wanted
 }
 
-fn create(admin: &Admin, wanted: &[Wanted], config: &Config) -> Result<(), Error> {
-    let topics: Vec<NewTopic> = wanted
-        .iter()
-        .map(|topic| NewTopic {
-            name: topic.name.clone(),
-            partitions: i32::try_from(topic.partitions).unwrap_or(i32::MAX),
-            replication_factor: config.replication_factor,
-            configs: topic.configs.clone(),
-        })
-        .collect();
-    if topics.is_empty() {
-        return Ok(());
-    }
-    retrying(startup_limit(config), "could not create the internal topics", |timeout| {
-        for (topic, outcome) in admin.create_topics(&topics, timeout)? {
-            match outcome {
-                TopicCreation::Created => tracing::info!(topic, "created internal topic"),
-                TopicCreation::AlreadyExists => {}
-                TopicCreation::Failed(error) => return Err(error),
-            }
-        }
-        Ok(())
-    })
-}
-
-/// Checks partition counts and cleanup policies of the internal topics as they are.
-fn check(admin: &Admin, wanted: &[Wanted], config: &Config) -> Result<(), Error> {
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<&str> = wanted.iter().map(|topic| &*topic.name).collect();
-    let limit = startup_limit(config);
-    let doing = "could not look up the internal topics";
-    let found = look_up(admin, &names, config, limit, doing)?;
-    let settings = retrying(limit, doing, |timeout| admin.topic_configs(&names, timeout))?;
-    let mut problems = Vec::new();
-    for topic in wanted {
-        let has = found.iter().find(|f| f.name == topic.name).and_then(|f| f.partitions);
-        if has != Some(topic.partitions as usize) {
-            problems.push(format!(
-                "internal topic {} has {} partitions, expects {}: after a change of the input \
-                 topics or the topology, reset the application (delete its internal topics and \
-                 offsets) or give it a new application.id",
-                topic.name,
-                has.map_or_else(|| "no".to_owned(), |has| has.to_string()),
-                topic.partitions,
-            ));
-        }
-        let policy = settings
-            .iter()
-            .find(|setting| setting.name == topic.name)
-            .and_then(|setting| setting.entries.get("cleanup.policy"));
-        let expected = topic.configs.get("cleanup.policy");
-        if let (Some(policy), Some(expected)) = (policy, expected)
-            && policy != expected
-        {
-            problems.push(format!(
-                "internal topic {} has cleanup.policy={policy}, expects {expected}: with another \
-                 policy the broker deletes records that are still needed",
-                topic.name,
-            ));
-        }
-    }
-    if problems.is_empty() { Ok(()) } else { Err(Error::Topics(problems)) }
-}
-
 /// Repeats a request while it fails in a way that may pass, for at most `limit`.
 pub(crate) fn retrying<T>(
+    world: &impl World,
     limit: Duration,
     doing: &str,
     mut request: impl FnMut(Duration) -> Result<T, crate::client::ClientError>,
 ) -> Result<T, Error> {
-    let deadline = monotonic() + limit;
+    let deadline = world.monotonic() + limit;
     loop {
-        let left = deadline.saturating_duration_since(monotonic());
+        let left = deadline.saturating_duration_since(world.monotonic());
         match request(REQUEST_TIMEOUT.min(left.max(Duration::from_secs(1)))) {
             Ok(answer) => return Ok(answer),
             Err(error) if error.severity == Severity::Retry && !left.is_zero() => {
                 tracing::warn!(%error, "{doing}; trying again");
-                std::thread::sleep(Duration::from_millis(100).min(left));
+                world.sleep(Duration::from_millis(100).min(left));
             }
             Err(error) => return Err(Error::client(doing, error)),
         }

@@ -1,7 +1,7 @@
 //! Executing the commit protocol.
 //!
 //! [`tidemill_core::transaction`] decides; this file makes the calls and reports what came of them.
-//! The names passed to `failpoint` are the steps of `docs/TRANSACTIONS.md`.
+//! The names passed to the world are the steps of `docs/TRANSACTIONS.md`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use tidemill_core::task::{CommitPlan, encode_commit_metadata};
 use tidemill_core::transaction::{Acknowledgements, Command, Input, Severity, State};
 
 use crate::Error;
+use crate::client::seam::{Consume, Produce};
 use crate::client::{AckedPosition, OffsetCommit, OffsetSpec, PositionSlot};
-use crate::clock::{monotonic, wall_clock};
-use crate::failpoint;
 
 use super::outbox::ChangelogTarget;
 use super::slot::Slot;
 use super::status::count;
 use super::{Chore, Worker};
+use crate::world::World;
 
 /// A call of the protocol is given so long before it is made again.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,14 +39,14 @@ pub(super) enum Settled {
     Fenced,
 }
 
-impl Worker {
+impl<W: World> Worker<W> {
     /// Opens a transaction unless one is open: tasks are about to work.
     pub(super) fn begin_work(&mut self) -> Result<(), Error> {
         let state = self.transaction.state();
         assert!(self.transaction.may_work(), "INV-6: tasks were to work while {state:?}");
         match self.transaction.step(Input::Work) {
             Command::Begin if self.shared.config.exactly_once() => {
-                failpoint::pass("S8");
+                self.shared.world.pass("S8");
                 self.outbox
                     .producer
                     .begin_transaction()
@@ -65,7 +65,7 @@ impl Worker {
         self.begin_work()?;
         let settled = self.drive(Input::CommitDue);
         // the interval is time for work, as in Kafka Streams: the commit's own time comes on top
-        self.last_commit = monotonic();
+        self.last_commit = self.shared.world.monotonic();
         settled
     }
 
@@ -90,15 +90,15 @@ impl Worker {
     fn drive(&mut self, input: Input) -> Result<Settled, Error> {
         let mut plans = Vec::new();
         let mut command = self.transaction.step(input);
-        let began = monotonic();
+        let began = self.shared.world.monotonic();
         let deadline = began + 2 * self.shared.config.transaction_timeout;
         loop {
-            tracing::debug!(worker = self.identity.worker, after = ?began.elapsed(), ?command);
-            let (outcome, error) = match command {
-                Command::Flush => split(self.flush_tasks(&mut plans), deadline),
-                Command::SendOffsets => split(self.send_offsets(&plans), deadline),
-                Command::Commit => split(self.end(&plans), deadline),
-                Command::Abort => split(self.end_by_abort(), deadline),
+            tracing::debug!(worker = self.identity.worker, after = ?(self.shared.world.monotonic() - began), ?command);
+            let outcome = match command {
+                Command::Flush => self.flush_tasks(&mut plans),
+                Command::SendOffsets => self.send_offsets(&plans),
+                Command::Commit => self.end(&plans),
+                Command::Abort => self.end_by_abort(),
                 Command::Publish(proof) => {
                     self.publish(plans, &proof)?;
                     count(&self.status.commits, 1);
@@ -111,6 +111,10 @@ impl Worker {
                 Command::Rebuild => return Ok(Settled::Fenced),
                 Command::Begin | Command::Nothing => return Ok(Settled::Nothing),
             };
+            let (outcome, error) = match outcome {
+                Ok(input) => (input, None),
+                Err(error) => (self.input_of(&error, deadline), Some(error)),
+            };
             if let Some(error) = error {
                 let error = self.refused_record().unwrap_or(error);
                 tracing::warn!(
@@ -122,6 +126,14 @@ impl Worker {
                 }
             }
             command = self.transaction.step(outcome);
+        }
+    }
+
+    /// Turns the error of a call into an input of the protocol.
+    fn input_of(&self, error: &Error, deadline: Instant) -> Input {
+        match error.severity() {
+            Severity::Retry if self.shared.world.monotonic() >= deadline => Input::Deadline,
+            severity => Input::Failed(severity),
         }
     }
 
@@ -161,19 +173,19 @@ impl Worker {
     /// Has every touched task forward and log what it holds back.
     fn flush_tasks(&mut self, plans: &mut Vec<CommitPlan>) -> Result<Input, Error> {
         assert!(plans.is_empty(), "INV-1: a task is flushed once in a transaction");
-        failpoint::pass("S1");
+        self.shared.world.pass("S1");
         let shared = std::sync::Arc::clone(&self.shared);
-        let now = wall_clock();
+        let now = shared.world.wall_clock();
         for slot in self.slots.values_mut() {
             let Slot::Running(running) = slot else { continue };
             if !running.task.commit_needed() {
                 continue;
             }
             let changelogs = &running.changelogs;
-            let mut collector = self.outbox.of_task(&shared.admin, &shared.config, changelogs);
+            let mut collector = self.outbox.of_task(&shared, changelogs);
             plans.push(running.task.prepare_commit(&mut collector, now)?);
         }
-        failpoint::pass("S2");
+        self.shared.world.pass("S2");
         Ok(Input::Done)
     }
 
@@ -191,29 +203,29 @@ impl Worker {
         let group = self.group.as_ref().expect("INV-7: tasks run under a membership");
         let offsets = offsets(plans);
         // the one call that may never return (LRK#5456)
-        self.status.enter("send_offsets");
+        self.status.enter("send_offsets", self.shared.world.monotonic());
         let sent = self.outbox.producer.send_offsets(&offsets, group, CALL_TIMEOUT);
         self.status.leave();
         sent.map_err(|cause| Error::client("could not send the offsets", cause))?;
-        failpoint::pass("S3");
+        self.shared.world.pass("S3");
         Ok(Input::Done)
     }
 
     /// Ends the transaction by a commit.
     fn end(&mut self, plans: &[CommitPlan]) -> Result<Input, Error> {
-        let began = monotonic();
+        let began = self.shared.world.monotonic();
         let in_doubt = self.transaction.state() == State::InDoubt;
         if !self.shared.config.exactly_once() {
             let committed = self.consumer.commit_sync(&offsets(plans), CALL_TIMEOUT);
             committed.map_err(|cause| Error::client("could not commit the offsets", cause))?;
             return Ok(Input::Done);
         }
-        failpoint::pass("S4");
+        self.shared.world.pass("S4");
         self.outbox
             .producer
             .commit_transaction(CALL_TIMEOUT)
             .map_err(|cause| Error::client("could not commit the transaction", cause))?;
-        failpoint::pass("S5");
+        self.shared.world.pass("S5");
         Ok(self.how_clean(began, in_doubt))
     }
 
@@ -227,8 +239,8 @@ impl Worker {
             self.outbox.producer.reset_positions();
             return Ok(Input::Done);
         }
-        let began = monotonic();
-        failpoint::pass("X1");
+        let began = self.shared.world.monotonic();
+        self.shared.world.pass("X1");
         self.outbox
             .producer
             .abort_transaction(CALL_TIMEOUT)
@@ -240,7 +252,7 @@ impl Worker {
 
     fn how_clean(&mut self, began: Instant, doubted: bool) -> Input {
         let troubled = self.outbox.producer.troubled();
-        if doubted || troubled || began.elapsed() >= SUSPECT_AFTER {
+        if doubted || troubled || self.shared.world.monotonic() - began >= SUSPECT_AFTER {
             return Input::DoneSuspect;
         }
         Input::Done
@@ -249,7 +261,7 @@ impl Worker {
     /// Writes what every touched task staged, now that it is committed (INV-2, INV-3).
     fn publish(&mut self, plans: Vec<CommitPlan>, proof: &Acknowledgements) -> Result<(), Error> {
         let written = self.changelog_positions()?;
-        failpoint::pass("S6");
+        self.shared.world.pass("S6");
         let mut purge = Vec::new();
         for plan in plans {
             let slot = self.slots.get_mut(&plan.task_id);
@@ -267,7 +279,7 @@ impl Worker {
                 .collect();
             running.task.complete_commit(plan, changelogs, proof.for_task())?;
         }
-        failpoint::pass("S7");
+        self.shared.world.pass("S7");
         self.outbox.producer.reset_positions();
         self.purge(purge);
         Ok(())
@@ -302,11 +314,11 @@ impl Worker {
 
     /// Has the records of repartition topics deleted that are committed as read, now and then.
     fn purge(&mut self, committed: Vec<(TopicPartition, Offset)>) {
-        let due = self.last_purge.elapsed() >= self.shared.config.repartition_purge_interval;
+        let due = self.shared.world.monotonic() - self.last_purge
+            >= self.shared.config.repartition_purge_interval;
         if due && !committed.is_empty() {
-            self.last_purge = monotonic();
-            // the housekeeping thread ends before the workers only when the process does
-            let _ = self.shared.chores.send(Chore::Purge(committed));
+            self.last_purge = self.shared.world.monotonic();
+            self.shared.chores.send(Chore::Purge(committed));
         }
     }
 
@@ -315,7 +327,7 @@ impl Worker {
         if settled == Settled::Fenced || self.transaction.state() == State::Suspect {
             tracing::warn!(worker = self.identity.worker, ?settled, "replacing the producer");
             count(&self.status.rebuilds, 1);
-            self.outbox.replace_producer(&self.shared.config)?;
+            self.outbox.replace_producer(&self.shared.world, &self.shared.config)?;
             self.transaction.step(Input::Rebuilt);
         }
         Ok(())
@@ -328,24 +340,10 @@ impl Worker {
             Settled::Nothing | Settled::Committed => Ok(()),
             Settled::RolledBack | Settled::Fenced => {
                 self.close_tasks();
-                failpoint::pass("X2");
+                self.shared.world.pass("X2");
                 self.must_reopen = true;
                 Ok(())
             }
-        }
-    }
-}
-
-/// Turns the outcome of a call into an input of the protocol, keeping the error for the log.
-fn split(outcome: Result<Input, Error>, deadline: Instant) -> (Input, Option<Error>) {
-    match outcome {
-        Ok(input) => (input, None),
-        Err(error) => {
-            let input = match error.severity() {
-                Severity::Retry if monotonic() >= deadline => Input::Deadline,
-                severity => Input::Failed(severity),
-            };
-            (input, Some(error))
         }
     }
 }

@@ -6,13 +6,14 @@ use tidemill_core::record::{Offset, TaskId, TopicPartition};
 use tidemill_core::store::Checkpoint;
 
 use crate::Error;
+use crate::world::World;
 
 use super::Worker;
 
 /// First and last offset of each changelog.
 pub(super) type Ends = BTreeMap<TopicPartition, (Offset, Offset)>;
 
-impl Worker {
+impl<W: World> Worker<W> {
     /// Says why stored positions can't be of this changelog: the topic was made anew.
     pub(super) fn beyond_the_log(
         &self,

@@ -15,6 +15,7 @@
 //! * Committed offsets are read before the changelogs' ends (INV-4), and both before the first
 //!   record.
 
+mod chore;
 mod commit;
 mod consistency;
 mod leave;
@@ -31,18 +32,19 @@ use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use tidemill_core::errors::Handlers;
-use tidemill_core::record::{Offset, TaskId, TopicPartition};
+use tidemill_core::record::{TaskId, TopicPartition};
 use tidemill_core::topology::Topology;
 use tidemill_core::transaction::Transaction;
 
 use crate::Error;
-use crate::client::{Admin, ClientConfig, Consumer, GroupMetadata, PartitionReader, Waker};
-use crate::clock::monotonic;
+use crate::client::seam::{Connector, Consume};
+use crate::client::{ClientConfig, Waker};
 use crate::config::{ClientProperties, Config, WorkerIdentity};
 use crate::restore::{RestoreHandle, RestoreOutcome};
-use crate::storage::{SharedRocks, StateDirectory, TaskDb};
 use crate::topics::Plan;
+use crate::world::{AdminOf, ConsumerOf, DbOf, DirectoryOf, GroupMetadataOf, ReaderOf, World};
 
+pub(crate) use chore::{Chore, Chores, ChoresToDo};
 pub(crate) use leave::leave;
 use outbox::Outbox;
 use positions::StartPosition;
@@ -50,24 +52,15 @@ use slot::Slot;
 pub(crate) use status::{WorkerState, WorkerStatus, count};
 
 /// What all workers of a process share.
-pub(crate) struct Shared {
+pub(crate) struct Shared<W: World> {
+    pub(crate) world: W,
     pub(crate) config: Config,
-    pub(crate) topology: Topology,
+    pub(crate) topology: Arc<Topology>,
     pub(crate) plan: Plan,
     pub(crate) handlers: Handlers,
-    pub(crate) directory: StateDirectory,
-    pub(crate) rocks: SharedRocks,
-    pub(crate) admin: Admin,
-    pub(crate) chores: mpsc::Sender<Chore>,
-}
-
-/// What the housekeeping thread is asked for.
-#[derive(Debug)]
-pub(crate) enum Chore {
-    /// Delete the records of repartition topics below these offsets: they are committed as read.
-    Purge(Vec<(TopicPartition, Offset)>),
-    /// End.
-    Stop,
+    pub(crate) directory: DirectoryOf<W>,
+    pub(crate) admin: AdminOf<W>,
+    pub(crate) chores: Chores,
 }
 
 /// How a worker is told to stop.
@@ -94,63 +87,65 @@ impl StopRequest {
 }
 
 /// What one worker is made of besides what it shares.
-pub(crate) struct Parts {
-    pub(crate) shared: Arc<Shared>,
+pub(crate) struct Parts<W: World> {
+    pub(crate) shared: Arc<Shared<W>>,
     pub(crate) identity: WorkerIdentity,
-    pub(crate) restorer: RestoreHandle,
+    pub(crate) restorer: RestoreHandle<W>,
     pub(crate) status: Arc<WorkerStatus>,
     pub(crate) waker: Arc<Waker>,
     pub(crate) stop: Arc<StopRequest>,
 }
 
 /// A worker at work.
-pub(crate) struct Worker {
-    shared: Arc<Shared>,
+pub(crate) struct Worker<W: World> {
+    shared: Arc<Shared<W>>,
     identity: WorkerIdentity,
-    restorer: RestoreHandle,
+    restorer: RestoreHandle<W>,
     status: Arc<WorkerStatus>,
     waker: Arc<Waker>,
     stop: Arc<StopRequest>,
 
-    consumer: Consumer,
-    outbox: Outbox,
+    consumer: ConsumerOf<W>,
+    outbox: Outbox<W>,
     transaction: Transaction,
 
     /// The membership under which the tasks run (INV-7). `None` between assignments.
-    group: Option<GroupMetadata>,
+    group: Option<GroupMetadataOf<W>>,
     assignment: Vec<TopicPartition>,
     /// Where each assigned partition starts.
     positions: BTreeMap<TopicPartition, StartPosition>,
     /// Readers of partitions whose tasks do not run yet.
-    readers: BTreeMap<TopicPartition, PartitionReader>,
-    slots: BTreeMap<TaskId, Slot>,
+    readers: BTreeMap<TopicPartition, ReaderOf<W>>,
+    slots: BTreeMap<TaskId, Slot<W>>,
     /// Storage of tasks that were given back, open until it is known who owns them next.
-    kept: BTreeMap<TaskId, TaskDb>,
+    kept: BTreeMap<TaskId, DbOf<W>>,
 
     /// The tasks were closed after an abort: they are opened again once it is clear that they are
     /// still ours.
     must_reopen: bool,
 
     restore_jobs: u64,
-    restored: mpsc::Receiver<RestoreOutcome>,
-    restored_sender: mpsc::Sender<RestoreOutcome>,
+    restored: mpsc::Receiver<RestoreOutcome<W>>,
+    restored_sender: mpsc::Sender<RestoreOutcome<W>>,
 
     last_commit: Instant,
     last_purge: Instant,
 }
 
-impl Worker {
+impl<W: World> Worker<W> {
     /// Makes the clients, ends what a dead predecessor left open, and joins the group.
     ///
     /// # Errors
     /// If a client can't be made or the broker refuses it.
-    pub(crate) fn new(parts: Parts) -> Result<Self, Error> {
+    pub(crate) fn new(parts: Parts<W>) -> Result<Self, Error> {
         let Parts { shared, identity, restorer, status, waker, stop } = parts;
         let config = &shared.config;
         // before anything is read: the predecessor's transaction blocks its committed offsets
-        let outbox = Outbox::new(config, &identity)?;
+        let outbox = Outbox::new(&shared.world, config, &identity)?;
         let properties = client_config(&config.consumer_properties(&identity));
-        let mut consumer = Consumer::new(&properties, Arc::clone(&waker))
+        let client = shared.world.client();
+        let mut consumer = client
+            .consumer(&properties, Arc::clone(&waker))
             .map_err(|cause| Error::client("could not make the consumer", cause))?;
         let topics = shared.plan.subscription();
         consumer
@@ -158,6 +153,7 @@ impl Worker {
             .map_err(|cause| Error::client(format!("could not subscribe to {topics:?}"), cause))?;
         let (restored_sender, restored) = mpsc::channel();
         status.set(WorkerState::Rebalancing);
+        let now = shared.world.monotonic();
         Ok(Self {
             shared,
             identity,
@@ -178,8 +174,8 @@ impl Worker {
             restore_jobs: 0,
             restored,
             restored_sender,
-            last_commit: monotonic(),
-            last_purge: monotonic(),
+            last_commit: now,
+            last_purge: now,
         })
     }
 }

@@ -9,12 +9,13 @@ use tidemill_core::record::{Headers, Timestamp, TopicPartition};
 use tidemill_core::store::StoreIndex;
 
 use crate::Error;
-use crate::client::{self, Admin, ClientConfig, PositionSlot, Producer, TopicHandle};
-use crate::clock::monotonic;
+use crate::client::seam::{Administer, Connector, Produce};
+use crate::client::{self, ClientConfig, PositionSlot, TopicHandle};
 use crate::config::{Config, WorkerIdentity};
 use crate::topics::retrying;
+use crate::world::{ProducerOf, World};
 
-use super::client_config;
+use super::{Shared, client_config};
 
 /// How long a full send queue is waited for at a time.
 const QUEUE_WAIT: Duration = Duration::from_millis(10);
@@ -44,23 +45,27 @@ struct Target {
 }
 
 /// The producer with what is known of the topics it sends to.
-pub(super) struct Outbox {
+pub(super) struct Outbox<W: World> {
     properties: ClientConfig,
     transactional: bool,
     send_timeout: Duration,
-    pub(super) producer: Producer,
+    pub(super) producer: ProducerOf<W>,
     /// By [`SinkTopic::index`].
     topics: Vec<Target>,
     by_name: HashMap<String, u32>,
     changelogs: Vec<Changelog>,
 }
 
-impl Outbox {
+impl<W: World> Outbox<W> {
     /// Makes the producer and, under exactly-once, ends whatever transaction a predecessor with
     /// the same transactional id left open.
-    pub(super) fn new(config: &Config, identity: &WorkerIdentity) -> Result<Self, Error> {
+    pub(super) fn new(
+        world: &W,
+        config: &Config,
+        identity: &WorkerIdentity,
+    ) -> Result<Self, Error> {
         let properties = client_config(&config.producer_properties(identity));
-        let producer = make_producer(&properties, config)?;
+        let producer = make_producer(world, &properties, config)?;
         Ok(Self {
             properties,
             transactional: config.exactly_once(),
@@ -74,9 +79,9 @@ impl Outbox {
 
     /// Replaces the producer: its epoch is superseded, whatever of it is still under way is refused
     /// by the broker from now on (INV-6).
-    pub(super) fn replace_producer(&mut self, config: &Config) -> Result<(), Error> {
+    pub(super) fn replace_producer(&mut self, world: &W, config: &Config) -> Result<(), Error> {
         debug_assert_eq!(self.transactional, config.exactly_once(), "the guarantee never changes");
-        self.producer = make_producer(&self.properties, config)?;
+        self.producer = make_producer(world, &self.properties, config)?;
         for target in &mut self.topics {
             target.handle = topic(&mut self.producer, &target.name)?;
         }
@@ -103,7 +108,7 @@ impl Outbox {
     }
 
     /// All targets that were asked for so far.
-    pub(super) fn targets(&self) -> impl Iterator<Item = ChangelogTarget> + use<> {
+    pub(super) fn targets(&self) -> impl Iterator<Item = ChangelogTarget> + use<W> {
         (0..self.changelogs.len()).map(ChangelogTarget)
     }
 
@@ -118,21 +123,20 @@ impl Outbox {
     /// Looks at the outbox as one task.
     pub(super) fn of_task<'a>(
         &'a mut self,
-        admin: &'a Admin,
-        config: &'a Config,
+        shared: &'a Shared<W>,
         changelogs: &'a [Option<ChangelogTarget>],
-    ) -> TaskOutbox<'a> {
-        TaskOutbox { outbox: self, admin, config, changelogs }
+    ) -> TaskOutbox<'a, W> {
+        TaskOutbox { outbox: self, shared, changelogs }
     }
 
-    fn send(&mut self, record: &client::Outgoing<'_>) -> Result<(), SendError> {
+    fn send(&mut self, world: &W, record: &client::Outgoing<'_>) -> Result<(), SendError> {
         let mut deadline = None;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
                 Err(client::SendError::QueueFull) => {
-                    let deadline = *deadline.get_or_insert_with(|| monotonic() + self.send_timeout);
-                    if monotonic() >= deadline {
+                    let now = world.monotonic();
+                    if now >= *deadline.get_or_insert(now + self.send_timeout) {
                         let text = "the send queue stayed full: the broker takes no records";
                         return Err(SendError::Failed(text.into()));
                     }
@@ -149,34 +153,39 @@ impl Outbox {
     }
 }
 
-fn make_producer(properties: &ClientConfig, config: &Config) -> Result<Producer, Error> {
-    let mut producer = Producer::new(properties)
+fn make_producer<W: World>(
+    world: &W,
+    properties: &ClientConfig,
+    config: &Config,
+) -> Result<ProducerOf<W>, Error> {
+    let mut producer = world
+        .client()
+        .producer(properties)
         .map_err(|cause| Error::client("could not make the producer", cause))?;
     if config.exactly_once() {
-        retrying(config.task_timeout, "could not initialise transactions", |timeout| {
+        retrying(world, config.task_timeout, "could not initialise transactions", |timeout| {
             producer.init_transactions(timeout)
         })?;
     }
     Ok(producer)
 }
 
-fn topic(producer: &mut Producer, name: &str) -> Result<TopicHandle, Error> {
+fn topic(producer: &mut impl Produce, name: &str) -> Result<TopicHandle, Error> {
     producer.topic(name).map_err(|cause| Error::client(format!("could not send to {name}"), cause))
 }
 
 /// The outbox while one task works.
-pub(super) struct TaskOutbox<'a> {
-    outbox: &'a mut Outbox,
-    admin: &'a Admin,
-    config: &'a Config,
+pub(super) struct TaskOutbox<'a, W: World> {
+    outbox: &'a mut Outbox<W>,
+    shared: &'a Shared<W>,
     changelogs: &'a [Option<ChangelogTarget>],
 }
 
-impl TaskOutbox<'_> {
+impl<W: World> TaskOutbox<'_, W> {
     /// Asks for the largest record that a topic takes. Without the right to ask there is no bound
     /// here, and the broker's refusal ends the transaction.
     fn record_bytes_max(&self, topic: &str) -> usize {
-        let asked = self.admin.topic_configs(&[topic], CONFIG_TIMEOUT);
+        let asked = self.shared.admin.topic_configs(&[topic], CONFIG_TIMEOUT);
         let bound = asked.ok().and_then(|configs| {
             configs.first()?.entries.get("max.message.bytes")?.parse::<usize>().ok()
         });
@@ -184,16 +193,17 @@ impl TaskOutbox<'_> {
     }
 }
 
-impl Collector for TaskOutbox<'_> {
+impl<W: World> Collector for TaskOutbox<'_, W> {
     fn resolve(&mut self, name: &str) -> Result<SinkTopic, BoxError> {
         if let Some(index) = self.outbox.by_name.get(name).copied() {
             let partitions = self.outbox.topics[index as usize].partitions;
             return Ok(SinkTopic { index, partitions });
         }
         let doing = format!("could not look up topic {name}");
-        let found = retrying(self.config.task_timeout, &doing, |timeout| {
-            self.admin.topics(&[name], timeout)
-        })?;
+        let found =
+            retrying(&self.shared.world, self.shared.config.task_timeout, &doing, |timeout| {
+                self.shared.admin.topics(&[name], timeout)
+            })?;
         let partitions = found.first().and_then(|topic| topic.partitions);
         let partitions = partitions.and_then(|count| u32::try_from(count).ok());
         let partitions =
@@ -217,15 +227,18 @@ impl Collector for TaskOutbox<'_> {
             let text = format!("a record of {bytes} bytes is larger than max.message.bytes, {max}");
             return Err(SendError::Rejected(text.into()));
         }
-        self.outbox.send(&client::Outgoing {
-            topic: target.handle,
-            partition: record.partition,
-            key: record.key,
-            value: record.value,
-            timestamp: record.timestamp,
-            headers: record.headers,
-            position: None,
-        })
+        self.outbox.send(
+            &self.shared.world,
+            &client::Outgoing {
+                topic: target.handle,
+                partition: record.partition,
+                key: record.key,
+                value: record.value,
+                timestamp: record.timestamp,
+                headers: record.headers,
+                position: None,
+            },
+        )
     }
 
     fn log(
@@ -247,6 +260,6 @@ impl Collector for TaskOutbox<'_> {
             headers: &Headers::new(),
             position: Some(*slot),
         };
-        self.outbox.send(&record)
+        self.outbox.send(&self.shared.world, &record)
     }
 }

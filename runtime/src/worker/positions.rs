@@ -8,9 +8,11 @@ use tidemill_core::task::decode_commit_metadata;
 use tidemill_core::topology::AutoOffsetReset as SourceReset;
 
 use crate::Error;
+use crate::client::seam::{Administer, Consume};
 use crate::client::{Committed, Isolation, OffsetSpec};
 use crate::config::AutoOffsetReset;
 use crate::topics::retrying;
+use crate::world::World;
 
 use super::Worker;
 
@@ -29,7 +31,7 @@ pub(super) struct CommittedAs {
     pub(super) commit_number: Option<u64>,
 }
 
-impl Worker {
+impl<W: World> Worker<W> {
     /// Reads the committed offsets of partitions, waiting for offsets that a transaction still
     /// holds (INV-4), and decides where uncommitted ones start.
     pub(super) fn resolve_positions(
@@ -40,10 +42,12 @@ impl Worker {
             return Ok(BTreeMap::new());
         }
         let config = &self.shared.config;
-        let committed =
-            retrying(config.task_timeout, "could not read the committed offsets", |timeout| {
-                self.consumer.committed(partitions, timeout)
-            })?;
+        let committed = retrying(
+            &self.shared.world,
+            config.task_timeout,
+            "could not read the committed offsets",
+            |timeout| self.consumer.committed(partitions, timeout),
+        )?;
         let earliest = self.log_ends(partitions, OffsetSpec::Earliest)?;
         let mut positions = BTreeMap::new();
         for Committed { partition, offset, metadata } in committed {
@@ -76,11 +80,15 @@ impl Worker {
         end: OffsetSpec,
     ) -> Result<BTreeMap<TopicPartition, Offset>, Error> {
         let config = &self.shared.config;
-        let ends =
-            retrying(config.task_timeout, "could not read the ends of the logs", |timeout| {
+        let ends = retrying(
+            &self.shared.world,
+            config.task_timeout,
+            "could not read the ends of the logs",
+            |timeout| {
                 let admin = &self.shared.admin;
                 admin.list_offsets(partitions, end, Isolation::ReadUncommitted, timeout)
-            })?;
+            },
+        )?;
         Ok(ends.into_iter().collect())
     }
 

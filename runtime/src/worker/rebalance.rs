@@ -19,15 +19,14 @@ use tidemill_core::store::{StoreIndex, TaskStorage};
 use tidemill_core::task::{Task, TaskConfig, TaskIdle};
 
 use crate::Error;
+use crate::client::seam::{Administer, Consume, ReadPartition};
 use crate::client::{ClientError, GroupEvent, OffsetSpec};
-use crate::clock::wall_clock;
 use crate::config::MaxTaskIdle;
-use crate::failpoint;
 use crate::restore::{RestoreJob, RestoreOutcome, StoreRestore};
-use crate::storage::Restorer as StoreRestorer;
-use crate::storage::{OpenOutcome, RocksStorage, StateDirectoryError, TaskDb, TaskLock};
-
+use crate::storage::seam::{Database, Directory, Disk, OwnTask, Restore};
+use crate::storage::{OpenOutcome, StateDirectoryError};
 use crate::topics::retrying;
+use crate::world::{DbOf, LockOf, RestorerOf, StorageOf, World};
 
 use super::consistency::{Ends, deleted_changelog, lost_changelog};
 use super::positions::StartPosition;
@@ -35,7 +34,7 @@ use super::slot::{Running, Slot};
 use super::status::count;
 use super::{Shared, Worker, WorkerState};
 
-impl Worker {
+impl<W: World> Worker<W> {
     /// Does what the group asks. Returns an error only if the membership itself failed.
     pub(super) fn on_group_event(&mut self, event: GroupEvent) -> Result<(), Error> {
         match event {
@@ -51,9 +50,11 @@ impl Worker {
         if cause.is_unknown_topic_or_partition() {
             let config = &self.shared.config;
             let topics = self.shared.plan.subscription();
-            let known = retrying(config.task_timeout, "could not look up the topics", |timeout| {
-                self.shared.admin.topics(&topics, timeout)
-            })?;
+            let world = &self.shared.world;
+            let known =
+                retrying(world, config.task_timeout, "could not look up the topics", |timeout| {
+                    self.shared.admin.topics(&topics, timeout)
+                })?;
             if known.iter().all(|topic| topic.partitions.is_some()) {
                 tracing::debug!(error = %cause, "a topic was not yet known everywhere");
                 return Ok(());
@@ -165,7 +166,7 @@ impl Worker {
             .consumer
             .assign(&starts)
             .map_err(|cause| Error::client("could not take the assigned partitions", cause))?;
-        failpoint::pass("X3");
+        self.shared.world.pass("X3");
         self.readers =
             readers.into_iter().map(|reader| (reader.topic_partition().clone(), reader)).collect();
         self.slots = tasks.iter().map(|task| (*task, Slot::Waiting)).collect();
@@ -174,7 +175,7 @@ impl Worker {
 
     /// Opens the tasks whose storage is free.
     pub(super) fn open_waiting(&mut self) -> Result<(), Error> {
-        let waiting = |(task, slot): (&TaskId, &Slot)| match slot {
+        let waiting = |(task, slot): (&TaskId, &Slot<W>)| match slot {
             Slot::Waiting => Some(*task),
             Slot::Restoring { .. } | Slot::Running(_) => None,
         };
@@ -198,7 +199,7 @@ impl Worker {
     }
 
     /// Opens a task's storage; `None` if another worker of this process still has it.
-    fn open_storage(&mut self, task: TaskId) -> Result<Option<TaskDb>, Error> {
+    fn open_storage(&mut self, task: TaskId) -> Result<Option<DbOf<W>>, Error> {
         if let Some(db) = self.kept.remove(&task) {
             return Ok(Some(db));
         }
@@ -210,11 +211,11 @@ impl Worker {
     }
 
     /// Opens what this worker owns; what is damaged is wiped, to be restored.
-    fn open_locked(&self, lock: TaskLock) -> Result<TaskDb, Error> {
-        let Shared { rocks, plan, .. } = &*self.shared;
+    fn open_locked(&self, lock: LockOf<W>) -> Result<DbOf<W>, Error> {
+        let Shared { world, plan, .. } = &*self.shared;
         let task = lock.task_id();
         let stores = &plan.sub(task).sub_topology.stores;
-        let lock = match TaskDb::open(rocks, lock, stores)? {
+        let lock = match world.disk().open_task(lock, stores)? {
             OpenOutcome::Ready(db) | OpenOutcome::Fresh(db) => return Ok(db),
             OpenOutcome::Damaged { reason, lock } => {
                 tracing::error!(%task, reason, "local state is damaged: restoring it");
@@ -222,7 +223,7 @@ impl Worker {
                 lock
             }
         };
-        match TaskDb::open(rocks, lock, stores)? {
+        match world.disk().open_task(lock, stores)? {
             OpenOutcome::Ready(db) | OpenOutcome::Fresh(db) => Ok(db),
             OpenOutcome::Damaged { reason, .. } => Err(Error::Inconsistent {
                 task,
@@ -262,7 +263,7 @@ impl Worker {
     }
 
     /// Runs a task at once if its storage is where the group committed, else restores it.
-    fn open_task(&mut self, task: TaskId, mut db: TaskDb, ends: &Ends) -> Result<(), Error> {
+    fn open_task(&mut self, task: TaskId, mut db: DbOf<W>, ends: &Ends) -> Result<(), Error> {
         let mut checkpoint = db.read_checkpoint()?;
         if let Some(problem) = self.beyond_the_log(task, &checkpoint, ends) {
             if self.committed_number(task) >= Some(checkpoint.commit_number) {
@@ -277,7 +278,7 @@ impl Worker {
         }
         if self.is_at_commit(task, &checkpoint) {
             count(&self.status.resumes, 1);
-            return self.run_task(task, RocksStorage::new(&db)?);
+            return self.run_task(task, db.storage()?);
         }
         let storage = db.restorer()?;
         let mut stores = Vec::new();
@@ -351,7 +352,7 @@ impl Worker {
     fn finish_restore(
         &mut self,
         task: TaskId,
-        storage: StoreRestorer,
+        storage: RestorerOf<W>,
         stores: &[StoreRestore],
     ) -> Result<(), Error> {
         let starts: Vec<(TopicPartition, StartPosition)> = self
@@ -382,7 +383,7 @@ impl Worker {
         self.run_task(task, storage)
     }
 
-    fn run_task(&mut self, task_id: TaskId, storage: RocksStorage) -> Result<(), Error> {
+    fn run_task(&mut self, task_id: TaskId, storage: StorageOf<W>) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         let changelogs = shared.plan.sub(task_id).changelogs.iter();
         let changelogs = changelogs
@@ -400,10 +401,10 @@ impl Worker {
             task_idle: task_idle(shared.config.max_task_idle),
             store_cache_bytes_max: self.store_cache_bytes(),
         };
-        let mut collector = self.outbox.of_task(&shared.admin, &shared.config, &changelogs);
+        let mut collector = self.outbox.of_task(&shared, &changelogs);
         let shared_storage: Rc<RefCell<dyn TaskStorage>> = storage.clone();
-        let mut task =
-            Task::new(&shared.topology, config, shared_storage, &mut collector, wall_clock())?;
+        let now = shared.world.wall_clock();
+        let mut task = Task::new(&shared.topology, config, shared_storage, &mut collector, now)?;
         let inputs: Vec<TopicPartition> = task.inputs().cloned().collect();
         let mut readers = Vec::with_capacity(inputs.len());
         for (queue, input) in inputs.into_iter().enumerate() {

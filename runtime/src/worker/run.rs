@@ -6,9 +6,10 @@ use std::time::Duration;
 use tidemill_core::record::TaskId;
 
 use crate::Error;
+use crate::client::seam::{Consume, Produce, ReadPartition};
 use crate::client::{Fetched, Severity};
-use crate::clock::{monotonic, wall_clock};
-use crate::failpoint;
+use crate::storage::seam::Database;
+use crate::world::World;
 
 use super::slot::{Running, Slot};
 use super::status::count;
@@ -21,7 +22,7 @@ const WAITING_RETRY: Duration = Duration::from_millis(20);
 /// How long closing the consumer may take at a stop.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Worker {
+impl<W: World> Worker<W> {
     /// Works until it is told to stop.
     ///
     /// # Errors
@@ -36,7 +37,7 @@ impl Worker {
                 Ok(true) => {}
                 Ok(false) => {
                     let wait = self.until_next();
-                    self.waker.wait(wait);
+                    self.shared.world.wait(&self.waker, wait);
                 }
                 Err(error) => match self.recover(error) {
                     Ok(()) => {}
@@ -56,7 +57,7 @@ impl Worker {
         self.take_restored()?;
         self.open_waiting()?;
         let read = self.read()?;
-        failpoint::pass("S0");
+        self.shared.world.pass("S0");
         let processed = self.process()?;
         self.outbox.producer.poll(Duration::ZERO);
         if self.commit_is_due() {
@@ -66,7 +67,7 @@ impl Worker {
         Ok(read || processed)
     }
 
-    pub(super) fn running(&self) -> impl Iterator<Item = (TaskId, &Running)> {
+    pub(super) fn running(&self) -> impl Iterator<Item = (TaskId, &Running<W>)> {
         self.slots.iter().filter_map(|(task, slot)| match slot {
             Slot::Running(running) => Some((*task, &**running)),
             Slot::Waiting | Slot::Restoring { .. } => None,
@@ -113,12 +114,12 @@ impl Worker {
         }
         self.begin_work()?;
         let shared = Arc::clone(&self.shared);
-        let now = wall_clock();
+        let now = shared.world.wall_clock();
         let mut any = false;
         for slot in self.slots.values_mut() {
             let Slot::Running(running) = slot else { continue };
             let Running { task, changelogs, counted, .. } = &mut **running;
-            let mut collector = self.outbox.of_task(&shared.admin, &shared.config, changelogs);
+            let mut collector = self.outbox.of_task(&shared, changelogs);
             for _ in 0..TURN_RECORDS {
                 if !task.process(&mut collector, now)? {
                     break;
@@ -136,7 +137,7 @@ impl Worker {
 
     /// Returns whether a task holds records or has a punctuation that is due.
     fn has_work(&self) -> bool {
-        let now = wall_clock();
+        let now = self.shared.world.wall_clock();
         self.running().any(|(_, running)| {
             let queues = 0..running.readers.len();
             queues.into_iter().any(|queue| running.task.buffered(queue).0 > 0)
@@ -144,10 +145,14 @@ impl Worker {
         })
     }
 
+    fn since_commit(&self) -> Duration {
+        self.shared.world.monotonic() - self.last_commit
+    }
+
     /// A commit is due when the interval is over, a processor asked for one, or the writes that
     /// only a commit frees reach their bound (INV-11).
     fn commit_is_due(&self) -> bool {
-        if self.last_commit.elapsed() >= self.shared.config.effective_commit_interval() {
+        if self.since_commit() >= self.shared.config.effective_commit_interval() {
             return true;
         }
         let bytes_max = self.shared.config.statestore_cache_per_worker().as_usize() / 2;
@@ -161,7 +166,7 @@ impl Worker {
     /// Returns how long there is nothing to do unless somebody wakes the worker.
     fn until_next(&self) -> Duration {
         let mut wait = self.shared.config.poll;
-        let now = wall_clock();
+        let now = self.shared.world.wall_clock();
         for (_, running) in self.running() {
             if let Some(due) = running.task.next_punctuation() {
                 let millis = u64::try_from(due.0.saturating_sub(now.0)).unwrap_or(0);
@@ -169,7 +174,7 @@ impl Worker {
             }
             if running.task.commit_needed() {
                 let interval = self.shared.config.effective_commit_interval();
-                wait = wait.min(interval.saturating_sub(self.last_commit.elapsed()));
+                wait = wait.min(interval.saturating_sub(self.since_commit()));
             }
         }
         if self.slots.values().any(|slot| matches!(slot, Slot::Waiting)) {
@@ -206,7 +211,7 @@ impl Worker {
     /// Stops: commits what is done unless something failed, and gives everything up but the place
     /// in the group, which a worker that comes back takes again.
     fn close(mut self, outcome: Result<(), Error>) -> Result<(), Error> {
-        let began = monotonic();
+        let began = self.shared.world.monotonic();
         let outcome = outcome.and_then(|()| {
             let settled = self.commit_if_needed()?;
             tracing::info!(worker = self.identity.worker, ?settled, "stopping");
@@ -221,7 +226,7 @@ impl Worker {
         if let Err(error) = self.consumer.close(CLOSE_TIMEOUT) {
             tracing::warn!(%error, "could not close the consumer");
         }
-        tracing::info!(worker = self.identity.worker, took = ?began.elapsed(), "stopped");
+        tracing::info!(worker = self.identity.worker, took = ?(self.shared.world.monotonic() - began), "stopped");
         if outcome.is_ok() {
             self.status.set(WorkerState::Stopped);
         }

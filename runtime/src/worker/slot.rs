@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tidemill_core::record::TaskId;
 use tidemill_core::task::Task;
 
-use crate::client::{Message, PartitionReader};
-use crate::storage::{RocksStorage, TaskDb};
+use crate::storage::seam::Disk;
+use crate::world::{DbOf, MessageOf, ReaderOf, StorageOf, World};
 
 use super::outbox::ChangelogTarget;
 
 /// A task that this worker owns.
-pub(super) enum Slot {
+pub(super) enum Slot<W: World> {
     /// Its directory is still open in another worker of this process.
     Waiting,
     /// The restoring thread has its storage.
@@ -24,34 +24,34 @@ pub(super) enum Slot {
         cancelled: Arc<AtomicBool>,
     },
     /// It takes records.
-    Running(Box<Running>),
+    Running(Box<Running<W>>),
 }
 
 /// A task that takes records.
-pub(super) struct Running {
-    pub(super) task: Task<Message>,
+pub(super) struct Running<W: World> {
+    pub(super) task: Task<MessageOf<W>>,
     /// One for each queue of the task, in the same order.
-    pub(super) readers: Vec<PartitionReader>,
-    pub(super) storage: Rc<RefCell<RocksStorage>>,
+    pub(super) readers: Vec<ReaderOf<W>>,
+    pub(super) storage: Rc<RefCell<StorageOf<W>>>,
     /// One for each store, `None` where logging is off.
     pub(super) changelogs: Vec<Option<ChangelogTarget>>,
     /// What was counted before, to report differences.
     pub(super) counted: (u64, u64),
 }
 
-impl Running {
+impl<W: World> Running<W> {
     /// Closes the processors, forgets what was not committed, and returns the storage.
-    pub(super) fn close(self) -> TaskDb {
+    pub(super) fn close(self) -> DbOf<W> {
         use tidemill_core::store::TaskStorage;
         self.task.close();
         self.storage.borrow_mut().discard();
-        self.storage.borrow().db().clone()
+        W::Disk::db_of(&self.storage.borrow())
     }
 }
 
-impl Slot {
+impl<W: World> Slot<W> {
     /// Gives the task up; returns its storage if this thread has it.
-    pub(super) fn close(self, task: TaskId) -> Option<TaskDb> {
+    pub(super) fn close(self, task: TaskId) -> Option<DbOf<W>> {
         match self {
             Self::Waiting => None,
             Self::Restoring { cancelled, .. } => {

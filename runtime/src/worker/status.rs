@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
-use crate::clock::monotonic;
 
 /// Where a worker stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,18 +75,20 @@ impl WorkerStatus {
     }
 
     /// Notes the client call that the worker is inside of, for the watchdog.
-    pub(crate) fn enter(&self, call: &'static str) {
-        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = Some((call, monotonic()));
+    pub(crate) fn enter(&self, call: &'static str, now: Instant) {
+        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = Some((call, now));
     }
 
     pub(crate) fn leave(&self) {
         *self.call.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns the call that the worker has been inside of for longer than `limit`.
-    pub(crate) fn overdue(&self, limit: Duration) -> Option<&'static str> {
+    /// Returns the call that the worker has been inside of for longer than `limit`
+    /// at `now`.
+    pub(crate) fn overdue(&self, now: Instant, limit: Duration) -> Option<&'static str> {
         let call = *self.call.lock().unwrap_or_else(PoisonError::into_inner);
-        call.filter(|(_, since)| since.elapsed() > limit).map(|(call, _)| call)
+        call.filter(|(_, since)| now.saturating_duration_since(*since) > limit)
+            .map(|(call, _)| call)
     }
 
     pub(crate) fn fail(&self, error: Error) {

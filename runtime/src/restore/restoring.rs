@@ -3,16 +3,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tidemill_core::record::{Offset, RawRecord, TopicPartition};
 
-use super::{Jobs, RestoreJob, StateRestoreListener, StoreRestore};
+use super::{RestoreJob, StateRestoreListener, StoreRestore};
 use crate::Error;
-use crate::client::{ClientConfig, Consumer, Fetched, Message, PartitionReader, Severity, Waker};
-use crate::clock::monotonic;
-use crate::storage::Restorer as StoreRestorer;
+use crate::client::seam::{Connector, Consume, ReadPartition};
+use crate::client::{ClientConfig, Fetched, Severity, Waker};
+use crate::storage::seam::Restore;
+use crate::world::{ConsumerOf, MessageOf, ReaderOf, World};
 
 /// The longest wait for records before the thread looks at its jobs again.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
@@ -21,14 +21,6 @@ const READ_RECORDS: usize = 10_000;
 /// From this many offsets on, compaction and the write-ahead log cost more than they save.
 const BULK_RECORDS: i64 = 100_000;
 
-/// Handle of the restoring thread. Dropping it ends the thread.
-pub(crate) struct Restorer {
-    jobs: Option<Jobs>,
-    waker: Arc<Waker>,
-    thread: Option<JoinHandle<()>>,
-    restored: Arc<AtomicU64>,
-}
-
 /// Bounds and patience.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RestoreLimits {
@@ -36,75 +28,26 @@ pub(crate) struct RestoreLimits {
     pub(crate) stalled_after: Duration,
 }
 
-impl Restorer {
-    /// Starts the thread.
-    pub(crate) fn start(
-        config: &ClientConfig,
-        limits: RestoreLimits,
-        listener: Arc<dyn StateRestoreListener>,
-    ) -> Result<Self, Error> {
-        let waker = Arc::new(Waker::default());
-        let consumer = Consumer::new(config, Arc::clone(&waker))
-            .map_err(|cause| Error::client("could not make the restore consumer", cause))?;
-        let (jobs, incoming) = mpsc::channel();
-        let restored = Arc::new(AtomicU64::new(0));
-        let mut restoring = Restoring {
-            consumer,
-            incoming,
-            waker: Arc::clone(&waker),
-            active: Vec::new(),
-            limits,
-            listener,
-            restored: Arc::clone(&restored),
-        };
-        let thread = std::thread::Builder::new()
-            .name("tidemill-restore".to_owned())
-            .spawn(move || {
-                // a bug here must not leave the workers waiting for an answer
-                if catch_unwind(AssertUnwindSafe(|| restoring.run())).is_err() {
-                    restoring.give_up();
-                }
-            })
-            .map_err(|error| Error::Thread(format!("could not start a thread: {error}")))?;
-        Ok(Self { jobs: Some(jobs), waker, thread: Some(thread), restored })
-    }
-
-    /// Returns a sender of jobs for a worker.
-    pub(crate) fn handle(&self) -> RestoreHandle {
-        RestoreHandle {
-            jobs: self.jobs.clone().expect("the sender lives as long as the restorer"),
-            waker: Arc::clone(&self.waker),
-        }
-    }
-
-    /// Returns how many changelog records were applied since the start.
-    pub(crate) fn restored(&self) -> u64 {
-        self.restored.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Restorer {
-    fn drop(&mut self) {
-        self.jobs = None;
-        self.waker.wake();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
-}
-
-/// What a worker has of the restorer.
-#[derive(Clone)]
-pub(crate) struct RestoreHandle {
-    jobs: Jobs,
+/// The way to the restoring thread, for a worker. The thread ends when the last one is gone.
+pub(crate) struct RestoreHandle<W: World> {
+    jobs: Option<mpsc::Sender<RestoreJob<W>>>,
     waker: Arc<Waker>,
+    restored: Arc<AtomicU64>,
 }
 
-impl RestoreHandle {
+impl<W: World> Clone for RestoreHandle<W> {
+    fn clone(&self) -> Self {
+        let (jobs, waker) = (self.jobs.clone(), Arc::clone(&self.waker));
+        Self { jobs, waker, restored: Arc::clone(&self.restored) }
+    }
+}
+
+impl<W: World> RestoreHandle<W> {
     /// Hands a job over.
-    pub(crate) fn restore(&self, job: RestoreJob) -> Result<(), Error> {
+    pub(crate) fn restore(&self, job: RestoreJob<W>) -> Result<(), Error> {
+        let jobs = self.jobs.as_ref().expect("taken by the drop only");
         let gone = |_| Error::Thread("the restoring thread is gone, see the log".to_owned());
-        self.jobs.send(job).map_err(gone)?;
+        jobs.send(job).map_err(gone)?;
         self.waker.wake();
         Ok(())
     }
@@ -113,28 +56,76 @@ impl RestoreHandle {
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }
+
+    /// Returns how many changelog records were applied since the start.
+    pub(crate) fn restored(&self) -> u64 {
+        self.restored.load(Ordering::Relaxed)
+    }
+}
+
+impl<W: World> Drop for RestoreHandle<W> {
+    fn drop(&mut self) {
+        self.jobs = None;
+        self.waker.wake();
+    }
 }
 
 /// A job with its readers, one for each store that is not done.
-struct Active {
-    job: RestoreJob,
-    readers: Vec<(usize, PartitionReader)>,
+struct Active<W: World> {
+    job: RestoreJob<W>,
+    readers: Vec<(usize, ReaderOf<W>)>,
     progress_at: Instant,
     warned: bool,
 }
 
-struct Restoring {
-    consumer: Consumer,
-    incoming: mpsc::Receiver<RestoreJob>,
+/// The restoring thread before and while it runs.
+pub(crate) struct Restoring<W: World> {
+    world: W,
+    consumer: ConsumerOf<W>,
+    incoming: mpsc::Receiver<RestoreJob<W>>,
     waker: Arc<Waker>,
-    active: Vec<Active>,
+    active: Vec<Active<W>>,
     limits: RestoreLimits,
     listener: Arc<dyn StateRestoreListener>,
     restored: Arc<AtomicU64>,
 }
 
-impl Restoring {
-    fn run(&mut self) {
+impl<W: World> Restoring<W> {
+    /// Makes the consumer. The handle is the way to what [`Restoring::run`] will do.
+    pub(crate) fn new(
+        world: W,
+        config: &ClientConfig,
+        limits: RestoreLimits,
+        listener: Arc<dyn StateRestoreListener>,
+    ) -> Result<(Self, RestoreHandle<W>), Error> {
+        let waker = Arc::new(Waker::default());
+        let consumer = world
+            .client()
+            .consumer(config, Arc::clone(&waker))
+            .map_err(|cause| Error::client("could not make the restore consumer", cause))?;
+        let (jobs, incoming) = mpsc::channel();
+        let restored = Arc::new(AtomicU64::new(0));
+        let handle = RestoreHandle {
+            jobs: Some(jobs),
+            waker: Arc::clone(&waker),
+            restored: Arc::clone(&restored),
+        };
+        let active = Vec::new();
+        let restoring =
+            Self { world, consumer, incoming, waker, active, limits, listener, restored };
+        Ok((restoring, handle))
+    }
+
+    /// Restores until every handle is gone. What the restoring thread runs.
+    pub(crate) fn run(&mut self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.restore_all())) {
+            // a bug here must not leave the workers waiting for an answer
+            drop(self.world.caught(panic));
+            self.give_up();
+        }
+    }
+
+    fn restore_all(&mut self) {
         loop {
             loop {
                 match self.incoming.try_recv() {
@@ -150,12 +141,12 @@ impl Restoring {
                 moved |= self.turn(index);
             }
             if !moved {
-                self.waker.wait(IDLE_WAIT);
+                self.world.wait(&self.waker, IDLE_WAIT);
             }
         }
     }
 
-    fn begin(&mut self, mut job: RestoreJob) {
+    fn begin(&mut self, mut job: RestoreJob<W>) {
         for store in &job.stores {
             let StoreRestore { store, changelog, position, target, .. } = store;
             tracing::info!(%changelog, store, %position, %target, "restoring");
@@ -177,7 +168,12 @@ impl Restoring {
         match self.consumer.assign_more(&starts) {
             Ok(readers) => {
                 let readers = wanted.into_iter().map(|(index, _)| index).zip(readers).collect();
-                self.active.push(Active { job, readers, progress_at: monotonic(), warned: false });
+                self.active.push(Active {
+                    job,
+                    readers,
+                    progress_at: self.world.monotonic(),
+                    warned: false,
+                });
             }
             Err(cause) => {
                 let doing = format!("could not read the changelogs of task {}", job.task);
@@ -243,7 +239,8 @@ impl Restoring {
                 }
             }
             if let Some(end) = taken.position.filter(|end| *end > store.position) {
-                apply(&mut active.job.storage, store, &[], end)?;
+                let none: [MessageOf<W>; 0] = [];
+                apply(&mut active.job.storage, store, &none, end)?;
             }
             if store.is_done() {
                 finished.push(slot);
@@ -257,13 +254,14 @@ impl Restoring {
 
     /// Names a partition that makes no progress: most likely an open transaction below the target.
     fn watch(&mut self, index: usize, moved: bool) {
+        let now = self.world.monotonic();
         let active = &mut self.active[index];
         if moved {
-            active.progress_at = monotonic();
+            active.progress_at = now;
             active.warned = false;
             return;
         }
-        if active.warned || active.progress_at.elapsed() < self.limits.stalled_after {
+        if active.warned || now - active.progress_at < self.limits.stalled_after {
             return;
         }
         active.warned = true;
@@ -277,7 +275,7 @@ impl Restoring {
         }
     }
 
-    fn release(&mut self, readers: Vec<(usize, PartitionReader)>) {
+    fn release(&mut self, readers: Vec<(usize, ReaderOf<W>)>) {
         if readers.is_empty() {
             return;
         }
@@ -302,14 +300,14 @@ impl Restoring {
 }
 
 /// What one read brought.
-struct Taken {
-    records: Vec<Message>,
+struct Taken<M> {
+    records: Vec<M>,
     /// The end of the partition, if it was reached.
     position: Option<Offset>,
 }
 
-impl Taken {
-    fn read(reader: &mut PartitionReader, target: Offset) -> Result<Self, Error> {
+impl<M> Taken<M> {
+    fn read(reader: &mut impl ReadPartition<Message = M>, target: Offset) -> Result<Self, Error> {
         let mut taken = Self { records: Vec::new(), position: None };
         let mut failed = None;
         reader.read(READ_RECORDS, &mut |fetched| match fetched {
@@ -333,9 +331,9 @@ impl Taken {
 
 /// Applies records in offset order and moves the position in the same batch (INV-3).
 fn apply(
-    storage: &mut StoreRestorer,
+    storage: &mut impl Restore,
     store: &mut StoreRestore,
-    records: &[Message],
+    records: &[impl RawRecord],
     next: Offset,
 ) -> Result<(), Error> {
     assert!(
