@@ -29,6 +29,8 @@ mod encoding;
 mod error;
 mod lock;
 mod manifest;
+#[cfg(any(test, feature = "simulation"))]
+pub(crate) mod memory;
 mod restore;
 mod rocks;
 mod rocks_disk;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use rocksdb::WriteBatch;
 use tidemill_core::record::{Offset, TopicPartition};
@@ -99,7 +100,7 @@ impl Restorer {
         inputs: BTreeMap<TopicPartition, InputPosition>,
         commit_number: u64,
     ) -> Result<RocksStorage, StorageError> {
-        self.refuse_ahead(&inputs, commit_number)?;
+        refuse_ahead(self.writer.db.path(), &self.checkpoint, &inputs, commit_number)?;
         let changelogs = self.checkpoint.changelogs.clone();
         let checkpoint = Checkpoint { commit_number, changelogs, inputs };
         if checkpoint != self.checkpoint {
@@ -111,30 +112,6 @@ impl Restorer {
         self.writer.end_bulk()?;
         let Self { writer, checkpoint, .. } = self;
         Ok(RocksStorage::with_writer(writer, checkpoint))
-    }
-
-    fn refuse_ahead(
-        &self,
-        inputs: &BTreeMap<TopicPartition, InputPosition>,
-        commit_number: u64,
-    ) -> Result<(), StorageError> {
-        let stored = &self.checkpoint;
-        let what = if stored.commit_number > commit_number {
-            Some(format!("commit {} is stored, {commit_number} committed", stored.commit_number))
-        } else {
-            let behind = inputs.iter().find_map(|(source, committed)| {
-                let stored = stored.inputs.get(source)?;
-                (stored.offset > committed.offset).then_some((source, stored, committed))
-            });
-            behind.map(|(source, stored, committed)| {
-                let (stored, committed) = (stored.offset, committed.offset);
-                format!("position {stored} of {source} is stored, {committed} committed")
-            })
-        };
-        let path = self.writer.db.path();
-        what.map_or(Ok(()), |what| {
-            Err(StorageError::AheadOfCommitted { path: path.to_owned(), what })
-        })
     }
 
     fn write(&mut self, batch: WriteBatch, after: Checkpoint) -> Result<(), StorageError> {
@@ -152,4 +129,26 @@ impl Restorer {
         self.checkpoint = after;
         Ok(())
     }
+}
+
+/// Refuses to go on with contents that have seen more than is committed (INV-2).
+pub(super) fn refuse_ahead(
+    path: &Path,
+    stored: &Checkpoint,
+    inputs: &BTreeMap<TopicPartition, InputPosition>,
+    commit_number: u64,
+) -> Result<(), StorageError> {
+    let what = if stored.commit_number > commit_number {
+        Some(format!("commit {} is stored, {commit_number} committed", stored.commit_number))
+    } else {
+        let ahead = inputs.iter().find_map(|(source, committed)| {
+            let stored = stored.inputs.get(source)?;
+            (stored.offset > committed.offset).then_some((source, stored, committed))
+        });
+        ahead.map(|(source, stored, committed)| {
+            let (stored, committed) = (stored.offset, committed.offset);
+            format!("position {stored} of {source} is stored, {committed} committed")
+        })
+    };
+    what.map_or(Ok(()), |what| Err(StorageError::AheadOfCommitted { path: path.to_owned(), what }))
 }

@@ -1,0 +1,201 @@
+//! Restoring and running a task on the simulated disk.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::rc::Rc;
+
+use tidemill_core::record::{Offset, TopicPartition};
+use tidemill_core::store::{
+    Acknowledged, Checkpoint, InputPosition, KeyRange, Order, StoreError, StoreIndex, StoredEntry,
+    TaskStorage,
+};
+
+use super::db::{MemoryDb, Writer};
+use super::files::Write;
+use crate::storage::StorageError;
+use crate::storage::restore::refuse_ahead;
+use crate::storage::seam::{Database, Restore};
+
+/// Applies changelog records to the stores of a task that does not run.
+#[derive(Debug)]
+pub(crate) struct MemoryRestorer {
+    writer: Writer,
+    checkpoint: Checkpoint,
+    bulk: bool,
+}
+
+impl MemoryRestorer {
+    pub(super) fn new(writer: Writer, checkpoint: Checkpoint) -> Self {
+        Self { writer, checkpoint, bulk: false }
+    }
+
+    fn write(&mut self, batch: Vec<Write>, after: Checkpoint) -> Result<(), StorageError> {
+        after.assert_follows(&self.checkpoint);
+        self.writer.write(batch, &after, !self.bulk)?;
+        self.checkpoint = after;
+        Ok(())
+    }
+}
+
+impl Restore for MemoryRestorer {
+    type Storage = MemoryTaskStorage;
+
+    fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    fn begin_bulk(&mut self) -> Result<(), StorageError> {
+        self.bulk = true;
+        Ok(())
+    }
+
+    fn apply<'a>(
+        &mut self,
+        store: StoreIndex,
+        records: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>, i64)>,
+        next_offset: Offset,
+    ) -> Result<(), StorageError> {
+        let name = Rc::clone(self.writer.db.name(store));
+        let spec = &self.writer.db.stores()[store.0 as usize];
+        let mut stored = Vec::new();
+        let mut batch = Vec::new();
+        for (key, value, timestamp) in records {
+            let value = value.map(|value| {
+                spec.stored_value(timestamp, value, &mut stored);
+                (*stored).into()
+            });
+            batch.push((Rc::clone(&name), key.into(), value));
+        }
+        let mut checkpoint = self.checkpoint.clone();
+        checkpoint.changelogs.insert((*name).to_owned(), next_offset);
+        self.write(batch, checkpoint)
+    }
+
+    fn finish(
+        mut self,
+        inputs: BTreeMap<TopicPartition, InputPosition>,
+        commit_number: u64,
+    ) -> Result<MemoryTaskStorage, StorageError> {
+        refuse_ahead(self.writer.db.path(), &self.checkpoint, &inputs, commit_number)?;
+        let changelogs = self.checkpoint.changelogs.clone();
+        let checkpoint = Checkpoint { commit_number, changelogs, inputs };
+        if checkpoint != self.checkpoint {
+            self.write(Vec::new(), checkpoint)?;
+        }
+        if self.bulk {
+            self.writer.db.flush()?;
+        }
+        Ok(MemoryTaskStorage::new(self.writer, self.checkpoint))
+    }
+}
+
+/// The committed contents of a running task.
+#[derive(Debug)]
+pub(crate) struct MemoryTaskStorage {
+    writer: Writer,
+    staged: Vec<Write>,
+    checkpoint: Checkpoint,
+}
+
+impl MemoryTaskStorage {
+    pub(super) fn new(writer: Writer, checkpoint: Checkpoint) -> Self {
+        Self { writer, staged: Vec::new(), checkpoint }
+    }
+
+    pub(super) fn db(&self) -> &MemoryDb {
+        &self.writer.db
+    }
+
+    fn failed(
+        &self,
+        store: StoreIndex,
+        operation: &'static str,
+    ) -> impl FnOnce(StorageError) -> StoreError {
+        let store = (**self.db().name(store)).to_owned();
+        move |cause| StoreError::Storage { store, operation, cause: cause.into() }
+    }
+}
+
+impl TaskStorage for MemoryTaskStorage {
+    fn get(
+        &self,
+        store: StoreIndex,
+        key: &[u8],
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError> {
+        let name = self.db().name(store);
+        let found = self.db().read(|files| files.state.stores.get(&**name)?.get(key).cloned());
+        let found = found.map_err(self.failed(store, "read"))?;
+        if let Some(value) = &found {
+            visit(value);
+        }
+        Ok(found.is_some())
+    }
+
+    fn scan(
+        &self,
+        store: StoreIndex,
+        range: KeyRange<'_>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
+        let name = self.db().name(store);
+        let found = self.db().read(|files| {
+            let Some(entries) = files.state.stores.get(&**name) else { return Vec::new() };
+            if is_empty(range) {
+                return Vec::new();
+            }
+            let found = entries.range::<[u8], _>(range);
+            let copied = found.map(|(key, value)| (key.as_ref().into(), value.as_ref().into()));
+            match order {
+                Order::Ascending => copied.take(limit).collect(),
+                Order::Descending => copied.rev().take(limit).collect(),
+            }
+        });
+        found.map_err(self.failed(store, "read"))
+    }
+
+    fn approximate_len(&self, store: StoreIndex) -> u64 {
+        let name = self.db().name(store);
+        let length =
+            self.db().read(|files| files.state.stores.get(&**name).map_or(0, BTreeMap::len));
+        // an estimate that can't be had is no reason to stop
+        length.map_or(0, |length| length as u64)
+    }
+
+    fn stage(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
+        let name = Rc::clone(self.db().name(store));
+        self.staged.push((name, key.into(), value.map(Into::into)));
+    }
+
+    fn discard(&mut self) {
+        self.staged.clear();
+    }
+
+    fn publish(&mut self, checkpoint: Checkpoint, _: Acknowledged) -> Result<(), StoreError> {
+        checkpoint.assert_follows(&self.checkpoint);
+        let batch = std::mem::take(&mut self.staged);
+        let written = self.writer.write(batch, &checkpoint, true);
+        written.map_err(|cause| {
+            let all: Vec<_> = self.db().stores().iter().map(|spec| spec.name.as_str()).collect();
+            StoreError::Storage { store: all.join(", "), operation: "write", cause: cause.into() }
+        })?;
+        self.checkpoint = checkpoint;
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+}
+
+/// Returns true if no key can lie in the range; `BTreeMap::range` panics on some of those.
+fn is_empty((from, to): KeyRange<'_>) -> bool {
+    match (from, to) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(a), Bound::Included(b)) => a > b,
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => {
+            a >= b
+        }
+    }
+}
