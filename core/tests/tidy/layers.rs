@@ -26,6 +26,19 @@ const OWNED: &[(&str, &str, &[&str])] = &[
     ("rocksdb::", "RocksDB", &["runtime/src/storage/"]),
 ];
 
+/// Calls that ask the system's clock or let it wait, and the files of the runtime that may.
+const CLOCK: &[&str] =
+    &["Instant::now(", "SystemTime::now(", ".elapsed()", "thread::sleep(", "recv_timeout("];
+const CLOCK_READERS: &[&str] = &[
+    "runtime/src/app/threads.rs",
+    "runtime/src/client/kafka/",
+    "runtime/src/client/waker.rs",
+    "runtime/src/clock.rs",
+    "runtime/src/simulation/world.rs",
+    "runtime/src/storage/lock.rs",
+    "runtime/src/world.rs",
+];
+
 /// The modules of the core as `crate::` paths name them, on one line of code.
 fn named(line: &str) -> impl Iterator<Item = &str> {
     line.split("crate::").skip(1).map(|rest| {
@@ -100,4 +113,18 @@ fn each_foreign_library_is_named_by_one_module_only() {
         }
     }
     report("a foreign library has one home", &violations);
+}
+
+#[test]
+fn the_runtime_asks_its_world_for_the_time() {
+    let mut violations = Vec::new();
+    for file in rust_files().iter().filter(|file| file.path.starts_with("runtime/src/")) {
+        if file.is_test() || CLOCK_READERS.iter().any(|reader| file.path.starts_with(reader)) {
+            continue;
+        }
+        let asks = |line: &str| CLOCK.iter().any(|call| line.contains(call));
+        let bad = file.code().filter(|(_, line)| asks(line));
+        violations.extend(bad.map(|(n, _)| file.at(n, "the system's clock is asked")));
+    }
+    report("the time comes from the world", &violations);
 }

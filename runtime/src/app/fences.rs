@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn inv_7_a_fenced_worker_joins_anew_until_somebody_must_be_fighting_it() {
         let mut fences = Fences::default();
-        let now = Instant::now();
+        let now = crate::clock::monotonic();
         let answers: Vec<bool> = (0..FENCES_MAX + 2).map(|_| fences.may_rejoin(now)).collect();
         assert!(answers[..FENCES_MAX].iter().all(|rejoin| *rejoin));
         assert!(answers[FENCES_MAX..].iter().all(|rejoin| !*rejoin));

@@ -8,11 +8,11 @@
 
 mod fences;
 mod housekeeping;
-pub(crate) mod process;
+mod process;
 mod run;
-pub(crate) mod state;
+mod state;
 mod threads;
-pub(crate) mod worker_loop;
+mod worker_loop;
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -32,8 +32,11 @@ use crate::restore::StateRestoreListener;
 use crate::storage::{RocksDisk, SharedRocks};
 use crate::world::SystemWorld;
 
-use process::{Application, Process};
-use state::{StateCell, StateListener};
+#[cfg(feature = "simulation")]
+pub(crate) use process::Control;
+pub(crate) use process::{Application, Process};
+pub(crate) use state::StateCell;
+use state::StateListener;
 use threads::Threads;
 
 pub use state::State;

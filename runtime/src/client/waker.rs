@@ -3,6 +3,9 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "simulation")]
+use crate::simulation::fiber::Signal;
+
 /// One flag that any thread raises and one thread waits for.
 ///
 /// A wake before the wait is not lost; several wakes before a wait are one. Give the same waker to
@@ -16,10 +19,24 @@ use std::time::{Duration, Instant};
 /// assert!(waker.wait(Duration::from_secs(1)));
 /// assert!(!waker.wait(Duration::ZERO));
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Waker {
     raised: Mutex<bool>,
     condition: Condvar,
+    /// What a fiber waits for instead.
+    #[cfg(feature = "simulation")]
+    signal: Signal,
+}
+
+impl Default for Waker {
+    fn default() -> Self {
+        Self {
+            raised: Mutex::new(false),
+            condition: Condvar::new(),
+            #[cfg(feature = "simulation")]
+            signal: Signal::new("waker"),
+        }
+    }
 }
 
 impl Waker {
@@ -36,6 +53,9 @@ impl Waker {
             *raised = true;
             self.condition.notify_one();
         }
+        drop(raised);
+        #[cfg(feature = "simulation")]
+        self.signal.raise();
     }
 
     /// Waits until the flag is raised or the time is up, and lowers it.
@@ -59,10 +79,10 @@ impl Waker {
         true
     }
 
-    /// Lowers the flag without waiting; returns true if it was raised.
+    /// Returns what the simulated world waits for: raised by every wake.
     #[cfg(feature = "simulation")]
-    pub(crate) fn take(&self) -> bool {
-        std::mem::take(&mut *self.lock())
+    pub(crate) fn signal(&self) -> &Signal {
+        &self.signal
     }
 
     // A bool cannot be left half-written, so a poisoned lock is as good as a sound one.

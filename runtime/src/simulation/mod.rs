@@ -4,4 +4,4 @@
     not(test),
     expect(dead_code, unused_imports, reason = "the harness is built on it next")
 )]
-mod fiber;
+pub(crate) mod fiber;

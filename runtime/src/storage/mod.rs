@@ -30,7 +30,7 @@ mod error;
 mod lock;
 mod manifest;
 #[cfg(any(test, feature = "simulation"))]
-pub(crate) mod memory;
+mod memory;
 mod restore;
 mod rocks;
 mod rocks_disk;
@@ -43,6 +43,8 @@ mod tests;
 
 pub use directory::{StateDirectory, TaskLock};
 pub use error::{StateDirectoryError, StorageError};
+#[cfg(feature = "simulation")]
+pub(crate) use memory::{DiskCall, DiskFault, Drive, MemoryDisk};
 pub use restore::Restorer;
 pub use rocks::SharedRocks;
 pub(crate) use rocks_disk::RocksDisk;
