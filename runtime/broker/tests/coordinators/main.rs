@@ -7,5 +7,6 @@ mod model;
 mod offsets;
 mod producers;
 mod restart;
+mod scenarios;
 mod static_members;
 mod transactions;
