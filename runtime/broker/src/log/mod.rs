@@ -20,6 +20,7 @@ mod segment;
 mod tests;
 mod topics;
 mod transactions;
+mod zstd;
 
 use serde::{Deserialize, Serialize};
 

@@ -3,9 +3,13 @@
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::compression::{Compressor, Decompressor, Gzip, Lz4, Snappy, Zstd};
+use kafka_protocol::compression::{Compressor, Decompressor, Gzip, Lz4, Snappy};
 
 use super::batch::{Batch, BatchError, HEADER, Header};
+use super::zstd;
+
+/// More bytes than a batch may have without compression.
+const PLAIN_MAX: usize = 1 << 28;
 
 /// One record. Its parts share the bytes of the batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,10 +114,14 @@ fn body(batch: &Batch) -> Result<Bytes, Why> {
         1 => Gzip::decompress(&mut body, plain),
         2 => Snappy::decompress(&mut body, plain),
         3 => Lz4::decompress(&mut body, plain),
-        4 => Zstd::decompress(&mut body, plain),
+        4 => return zstd::decompress(&body, PLAIN_MAX).map(Bytes::from).map_err(not_readable),
         other => return Err(format!("compression {other} is unknown")),
     };
-    done.map_err(|error| format!("they can't be decompressed: {error:#}"))
+    done.map_err(|error| not_readable(format!("{error:#}")))
+}
+
+fn not_readable(why: Why) -> Why {
+    format!("they can't be decompressed: {why}")
 }
 
 fn compress(kind: i16, plain: &[u8]) -> Result<Vec<u8>, Why> {
@@ -127,7 +135,7 @@ fn compress(kind: i16, plain: &[u8]) -> Result<Vec<u8>, Why> {
         1 => Gzip::compress(&mut out, put),
         2 => Snappy::compress(&mut out, put),
         3 => Lz4::compress(&mut out, put),
-        4 => Zstd::compress(&mut out, put),
+        4 => return zstd::compress(plain),
         other => return Err(format!("compression {other} is unknown")),
     };
     done.map_err(|error| format!("they can't be compressed: {error:#}"))?;
