@@ -17,7 +17,7 @@ mod refusal;
 mod retain;
 mod segment;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topics;
 mod transactions;
 mod zstd;
