@@ -24,4 +24,5 @@ pub mod fault;
 pub mod group;
 pub mod journal;
 pub mod log;
+pub mod server;
 pub mod transaction;

@@ -226,8 +226,7 @@ impl<W: World> Worker<W> {
         if let Err(error) = self.consumer.close(CLOSE_TIMEOUT) {
             tracing::warn!(%error, "could not close the consumer");
         }
-        let took = self.shared.world.monotonic() - began;
-        tracing::info!(worker = self.identity.worker, ?took, "stopped");
+        tracing::info!(worker = self.identity.worker, took = ?(self.shared.world.monotonic() - began), "stopped");
         if outcome.is_ok() {
             self.status.set(WorkerState::Stopped);
         }

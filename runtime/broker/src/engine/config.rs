@@ -17,8 +17,7 @@ pub struct EngineConfig {
     /// Partitions of a topic whose maker did not say how many (`num.partitions`). Default 1.
     pub default_partitions: i32,
     /// How long the first members of a group wait for more, in milliseconds
-    /// (`group.initial.rebalance.delay.ms`). Default 0, not Kafka's 3 s: nobody starts hundreds
-    /// here.
+    /// (`group.initial.rebalance.delay.ms`). Default 0, not Kafka's 3 s: nobody starts hundreds here.
     pub group_initial_rebalance_delay_ms: i64,
     /// Shortest session that a member may ask for (`group.min.session.timeout.ms`). Default 6 s.
     pub group_min_session_timeout_ms: i64,
@@ -26,20 +25,16 @@ pub struct EngineConfig {
     pub group_max_session_timeout_ms: i64,
     /// How long an empty group keeps its offsets (`offsets.retention.minutes`). Default 7 days.
     pub offsets_retention_ms: i64,
-    /// Largest metadata that an offset may carry, in bytes (`offset.metadata.max.bytes`). Default
-    /// 4096.
+    /// Largest metadata that an offset may carry, in bytes (`offset.metadata.max.bytes`). Default 4096.
     pub offset_metadata_max_bytes: usize,
-    /// Longest transaction that a producer may ask for (`transaction.max.timeout.ms`). Default 15
-    /// min.
+    /// Longest transaction that a producer may ask for (`transaction.max.timeout.ms`). Default 15 min.
     pub transaction_max_timeout_ms: i64,
     /// How often timed-out transactions are looked for, in milliseconds
     /// (`transaction.abort.timed.out.transaction.cleanup.interval.ms`). Default 0: at the instant.
     pub transaction_abort_interval_ms: i64,
-    /// How long an unused transactional id is known (`transactional.id.expiration.ms`). Default 7
-    /// days.
+    /// How long an unused transactional id is known (`transactional.id.expiration.ms`). Default 7 days.
     pub transactional_id_expiration_ms: i64,
-    /// How long a partition remembers an idle producer (`producer.id.expiration.ms`). Default 1
-    /// day.
+    /// How long a partition remembers an idle producer (`producer.id.expiration.ms`). Default 1 day.
     pub producer_id_expiration_ms: i64,
     /// How often old segments and idle producers are dropped, in milliseconds
     /// (`log.retention.check.interval.ms`). Default 5 min.
@@ -47,6 +42,45 @@ pub struct EngineConfig {
     /// How often it is looked whether a log is to be compacted, in milliseconds
     /// (`log.cleaner.backoff.ms`). Default 15 s.
     pub compaction_interval_ms: i64,
+}
+
+impl EngineConfig {
+    /// Sets what Apache Kafka's broker calls `name`, from text.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with the name or the value.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        fn parse<T: std::str::FromStr>(name: &str, value: &str) -> Result<T, String> {
+            value.parse().map_err(|_| format!("'{value}' is not a value of {name}"))
+        }
+        const MINUTE: i64 = 60_000;
+        let number = || parse::<i64>(name, value);
+        match name {
+            "auto.create.topics.enable" => self.auto_create_topics = parse(name, value)?,
+            "num.partitions" => self.default_partitions = parse(name, value)?,
+            "group.initial.rebalance.delay.ms" => {
+                self.group_initial_rebalance_delay_ms = number()?;
+            }
+            "group.min.session.timeout.ms" => self.group_min_session_timeout_ms = number()?,
+            "group.max.session.timeout.ms" => self.group_max_session_timeout_ms = number()?,
+            "offsets.retention.minutes" => {
+                self.offsets_retention_ms = number()?.saturating_mul(MINUTE);
+            }
+            "offset.metadata.max.bytes" => self.offset_metadata_max_bytes = parse(name, value)?,
+            "transaction.max.timeout.ms" => self.transaction_max_timeout_ms = number()?,
+            "transaction.abort.timed.out.transaction.cleanup.interval.ms" => {
+                self.transaction_abort_interval_ms = number()?;
+            }
+            "transactional.id.expiration.ms" => {
+                self.transactional_id_expiration_ms = number()?;
+            }
+            "producer.id.expiration.ms" => self.producer_id_expiration_ms = number()?,
+            "log.retention.check.interval.ms" => self.retention_interval_ms = number()?,
+            "log.cleaner.backoff.ms" => self.compaction_interval_ms = number()?,
+            _ => return Err(format!("this broker has no setting '{name}'")),
+        }
+        Ok(())
+    }
 }
 
 impl Default for EngineConfig {

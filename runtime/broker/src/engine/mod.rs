@@ -13,8 +13,6 @@ mod metadata;
 mod moves;
 mod offsets;
 mod produce;
-#[cfg(test)]
-mod tests;
 mod topics;
 mod versions;
 mod waiting;

@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::ResponseKind;
 
-use crate::engine::{Call, CoordinatorKey, MarkerTarget, Millis};
+use crate::engine::{Call, CoordinatorKey, Engine, MarkerTarget, Millis};
 
 /// What a door does with one call: first the hooks, then the call by its fate, then the deliveries.
 #[derive(Debug, Clone, Default)]
@@ -75,4 +75,24 @@ pub enum Hook {
         /// Until when.
         until: Millis,
     },
+}
+
+impl Hook {
+    /// Makes it happen. What is not there (a member that left, a transaction that ended) is not
+    /// hurt.
+    pub fn apply(&self, now: Millis, engine: &mut Engine) {
+        match self {
+            Self::HoldMarkers { target, until } => engine.hold_markers(target.clone(), *until),
+            Self::MoveCoordinator { key, until } => engine.move_coordinator(now, key, *until),
+            Self::TimeOutTransaction { transactional_id } => {
+                let _was_open = engine.time_out_transaction(now, transactional_id);
+            }
+            Self::KickMember { group, member_id } => {
+                let _was_there = engine.kick_member(now, group, member_id);
+            }
+            Self::FailWrites { topic, partition, until } => {
+                let _was_there = engine.fail_writes(topic, *partition, *until);
+            }
+        }
+    }
 }

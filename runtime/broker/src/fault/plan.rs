@@ -12,6 +12,7 @@ use super::rule::{Action, Rule, When};
 use super::subject::Subject;
 use super::{Api, Intensity, seeded};
 use crate::engine::{Call, CoordinatorKey, MarkerTarget, Millis};
+use crate::log::Topics;
 
 /// So many of the last faults are remembered one by one; the counts are complete.
 const REMEMBERED: usize = 10_000;
@@ -128,12 +129,13 @@ impl Faults {
     }
 
     /// Says what happens to a call. A door asks once for each, in the order in which they come.
-    pub fn decide(&mut self, now: Millis, call: &Call) -> Decision {
+    /// `topics` are the engine's, to name the topics that a call has by their ids.
+    pub fn decide(&mut self, now: Millis, call: &Call, topics: &Topics) -> Decision {
         let mut decision = Decision::default();
         if self.is_empty() {
             return decision;
         }
-        let subject = Subject::of(call);
+        let subject = Subject::of(call, topics);
         let begins = matches!(subject.api, Some(Api::AddPartitionsToTxn | Api::AddOffsetsToTxn));
         let mut decided = false;
         for index in 0..self.rules.len() {

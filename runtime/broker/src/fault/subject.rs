@@ -8,6 +8,7 @@ use kafka_protocol::messages::{
 
 use super::Api;
 use crate::engine::Call;
+use crate::log::Topics;
 
 /// What the rules of a plan look at.
 #[derive(Debug, Default)]
@@ -21,9 +22,9 @@ pub(super) struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    pub(super) fn of(call: &'a Call) -> Self {
+    pub(super) fn of(call: &'a Call, topics: &'a Topics) -> Self {
         let mut subject = Self { client_id: &call.client_id, ..Self::default() };
-        subject.read(&call.request);
+        subject.read(&call.request, topics);
         // a member that has no id yet can't be named
         subject.member = subject.member.filter(|member| !member.is_empty());
         subject
@@ -53,10 +54,10 @@ impl<'a> Subject<'a> {
         self.partitions.extend(partitions);
     }
 
-    fn read(&mut self, request: &'a RequestKind) {
+    fn read(&mut self, request: &'a RequestKind, topics: &'a Topics) {
         match request {
             RequestKind::Produce(request) => self.produce(request),
-            RequestKind::Fetch(request) => self.fetch(request),
+            RequestKind::Fetch(request) => self.fetch(request, topics),
             RequestKind::ListOffsets(request) => self.list_offsets(request),
             RequestKind::Metadata(_) => drop(self.api(Api::Metadata)),
             RequestKind::OffsetCommit(request) => self.offset_commit(request),
@@ -98,10 +99,12 @@ impl<'a> Subject<'a> {
         }
     }
 
-    fn fetch(&mut self, request: &'a FetchRequest) {
+    fn fetch(&mut self, request: &'a FetchRequest, topics: &'a Topics) {
         self.api(Api::Fetch);
         for topic in &request.topics {
-            self.about(topic.partitions.iter().map(|one| (topic.topic.as_str(), one.partition)));
+            // by id from version 13 on
+            let name = topics.name_of(topic.topic_id).unwrap_or(&topic.topic);
+            self.about(topic.partitions.iter().map(|one| (name, one.partition)));
         }
     }
 

@@ -12,7 +12,8 @@ use kafka_protocol::protocol::StrBytes;
 use proptest::prelude::*;
 
 use super::{Action, Api, Decision, Fate, Faults, Hook, Intensity, ResponseError, Rule, refuse};
-use crate::engine::{Call, MarkerTarget};
+use crate::engine::{Call, MarkerTarget, Millis};
+use crate::log::Topics;
 
 fn call(request: impl Into<RequestKind>) -> Call {
     Call {
@@ -49,6 +50,10 @@ fn produce(topic: &str, partition: i32) -> Call {
     call
 }
 
+fn decide(faults: &mut Faults, now: Millis, call: &Call) -> Decision {
+    faults.decide(now, call, &Topics::default())
+}
+
 fn is_perform(decision: &Decision) -> bool {
     matches!(decision.fate, Fate::Perform)
 }
@@ -56,10 +61,10 @@ fn is_perform(decision: &Decision) -> bool {
 #[test]
 fn only_the_nth_call_of_the_api_meets_its_fault() {
     let mut faults = Faults::plan().on(Api::EndTxn).nth(2).then(Action::DropReply);
-    assert!(is_perform(&faults.decide(0, &end("a"))));
-    assert!(is_perform(&faults.decide(0, &begin("a", "t", 0))));
-    assert!(matches!(faults.decide(0, &end("a")).fate, Fate::PerformUntold));
-    assert!(is_perform(&faults.decide(0, &end("a"))));
+    assert!(is_perform(&decide(&mut faults, 0, &end("a"))));
+    assert!(is_perform(&decide(&mut faults, 0, &begin("a", "t", 0))));
+    assert!(matches!(decide(&mut faults, 0, &end("a")).fate, Fate::PerformUntold));
+    assert!(is_perform(&decide(&mut faults, 0, &end("a"))));
     let fired: Vec<_> = faults.fired().map(|fired| (fired.api, fired.action)).collect();
     assert_eq!(fired, [(Some(Api::EndTxn), Action::DropReply)]);
 }
@@ -74,25 +79,25 @@ fn a_rule_matches_by_topic_partition_and_transactional_id() {
         .on(Api::EndTxn)
         .transactional_id("bank")
         .then(Action::ResetAfter);
-    assert!(is_perform(&faults.decide(0, &produce("orders", 0))));
-    assert!(is_perform(&faults.decide(0, &produce("other", 1))));
-    assert!(matches!(faults.decide(0, &produce("orders", 1)).fate, Fate::Reset));
-    assert!(is_perform(&faults.decide(0, &end("other"))));
-    assert!(matches!(faults.decide(0, &end("bank")).fate, Fate::PerformAndReset));
+    assert!(is_perform(&decide(&mut faults, 0, &produce("orders", 0))));
+    assert!(is_perform(&decide(&mut faults, 0, &produce("other", 1))));
+    assert!(matches!(decide(&mut faults, 0, &produce("orders", 1)).fate, Fate::Reset));
+    assert!(is_perform(&decide(&mut faults, 0, &end("other"))));
+    assert!(matches!(decide(&mut faults, 0, &end("bank")).fate, Fate::PerformAndReset));
 }
 
 #[test]
 fn a_held_end_is_delivered_after_the_next_begin_of_the_same_id_only() {
     let mut faults = Faults::plan().on(Api::EndTxn).nth(1).then(Action::HoldUntilNextBegin);
-    assert!(matches!(faults.decide(0, &end("a")).fate, Fate::Lose));
-    assert!(is_perform(&faults.decide(0, &end("a"))), "the client tries again");
-    assert!(faults.decide(0, &begin("b", "t", 0)).deliver.is_empty());
-    let decision = faults.decide(0, &begin("a", "t", 0));
+    assert!(matches!(decide(&mut faults, 0, &end("a")).fate, Fate::Lose));
+    assert!(is_perform(&decide(&mut faults, 0, &end("a"))), "the client tries again");
+    assert!(decide(&mut faults, 0, &begin("b", "t", 0)).deliver.is_empty());
+    let decision = decide(&mut faults, 0, &begin("a", "t", 0));
     let [Call { request: RequestKind::EndTxn(held), .. }] = &decision.deliver[..] else {
         panic!("{decision:?}");
     };
     assert_eq!(held.transactional_id.as_str(), "a");
-    assert!(faults.decide(0, &begin("a", "t", 0)).deliver.is_empty(), "once");
+    assert!(decide(&mut faults, 0, &begin("a", "t", 0)).deliver.is_empty(), "once");
 }
 
 #[test]
@@ -103,7 +108,7 @@ fn a_rule_that_never_fired_is_seen() {
         .on(Api::EndTxn)
         .nth(9)
         .then(Action::DropReply);
-    assert!(matches!(faults.decide(100, &end("a")).fate, Fate::Delay(105)));
+    assert!(matches!(decide(&mut faults, 100, &end("a")).fate, Fate::Delay(105)));
     let unfired: Vec<_> = faults.unfired().iter().map(|rule| rule.to_string()).collect();
     assert_eq!(unfired, ["api=EndTxn nth=9 then=drop-reply"]);
     faults.clear();
@@ -119,15 +124,15 @@ fn hooks_act_on_the_partitions_and_members_of_their_call() {
         .then(Action::HoldMarkers(50))
         .on(Api::Heartbeat)
         .then(Action::KickMember);
-    let decision = faults.decide(10, &begin("a", "t", 3));
+    let decision = decide(&mut faults, 10, &begin("a", "t", 3));
     let target = MarkerTarget::Partition { topic: "t".to_owned(), partition: 3 };
     assert_eq!(decision.hooks, [Hook::HoldMarkers { target, until: 60 }]);
     assert!(is_perform(&decision));
-    assert!(faults.decide(10, &begin("a", "t", 2)).hooks.is_empty());
+    assert!(decide(&mut faults, 10, &begin("a", "t", 2)).hooks.is_empty());
     let group = GroupId(text("g"));
     let beat = HeartbeatRequest::default().with_group_id(group).with_member_id(text("m"));
     let kick = Hook::KickMember { group: "g".to_owned(), member_id: "m".to_owned() };
-    assert_eq!(faults.decide(10, &call(beat)).hooks, [kick]);
+    assert_eq!(decide(&mut faults, 10, &call(beat)).hooks, [kick]);
 }
 
 #[test]
@@ -135,10 +140,10 @@ fn a_refused_produce_without_acknowledgement_ends_its_connection() {
     let error = ResponseError::NotLeaderOrFollower;
     let mut faults = Faults::plan().on_any().then(Action::Refuse(error));
     let mut call = produce("t", 0);
-    assert!(matches!(faults.decide(0, &call).fate, Fate::Answer(_)));
+    assert!(matches!(decide(&mut faults, 0, &call).fate, Fate::Answer(_)));
     let RequestKind::Produce(request) = &mut call.request else { unreachable!() };
     request.acks = 0;
-    assert!(matches!(faults.decide(0, &call).fate, Fate::Reset));
+    assert!(matches!(decide(&mut faults, 0, &call).fate, Fate::Reset));
 }
 
 #[test]
@@ -146,9 +151,9 @@ fn a_seed_decides_everything() {
     let run = |seed| {
         let mut faults = Faults::seeded(seed, Intensity::Fierce);
         for number in 0..3_000 {
-            faults.decide(number, &end("a"));
-            faults.decide(number, &begin("a", "t", 0));
-            faults.decide(number, &produce("t", 0));
+            decide(&mut faults, number, &end("a"));
+            decide(&mut faults, number, &begin("a", "t", 0));
+            decide(&mut faults, number, &produce("t", 0));
         }
         faults.fired().cloned().collect::<Vec<_>>()
     };

@@ -1,6 +1,0 @@
-//! Tests of the engine through its requests.
-
-mod fetching;
-mod producing;
-mod support;
-mod topics;
