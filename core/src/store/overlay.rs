@@ -186,17 +186,22 @@ impl<V> Overlay<V> {
     }
 
     fn evict(&mut self, bytes_goal: usize, evictable: impl Fn(&Entry<V>) -> bool) {
-        let Self { table, entries, free, bytes, .. } = self;
-        table.retain(|slot| {
-            let found = entry(entries, *slot);
-            if *bytes <= bytes_goal || found.dirty || !evictable(found) {
-                return true;
+        let Self { table, hasher, entries, free, bytes, .. } = self;
+        // in the order of the slots, not of the hashes, which differs from process to process: what
+        // is read from the storage again must be the same in each run of a simulation
+        for (slot, place) in (0..).map(Slot).zip(entries.iter_mut()) {
+            if *bytes <= bytes_goal {
+                return;
             }
-            *bytes = bytes.saturating_sub(cost(found));
-            entries[slot.0 as usize] = None;
-            free.push(*slot);
-            false
-        });
+            let Some(found) = place.take_if(|found| !found.dirty && evictable(found)) else {
+                continue;
+            };
+            *bytes = bytes.saturating_sub(cost(&found));
+            if let Ok(known) = table.find_entry(hasher.hash_one(&*found.key), |s| s.0 == slot.0) {
+                known.remove();
+            }
+            free.push(slot);
+        }
     }
 
     /// Bytes held, estimated.

@@ -49,21 +49,21 @@ impl<W: World> Housekeeping<W> {
         }
     }
 
-    /// Gives a worker up that is stuck inside the client: its thread can't be ended, and whether its
-    /// transaction committed can't be known from here, so the process has to go and come back.
+    /// Gives a worker up that is stuck inside the client: its thread can't be ended, and whether
+    /// its transaction committed can't be known from here, so the process has to go and come back.
     fn watch(&self, worker: &WorkerStatus) {
         if let Some(call) = worker.overdue(self.shared.world.monotonic(), CALL_LIMIT)
             && worker.get() != WorkerState::Failed
         {
             worker.fail(Error::Thread(format!(
-                "a worker has been inside the client's {call} for more than {CALL_LIMIT:?}: restart \
-                 the process; what it had not committed will be processed again"
+                "a worker has been inside the client's {call} for more than {CALL_LIMIT:?}: \
+                 restart the process; what it had not committed will be processed again"
             )));
         }
     }
 
-    /// Deletes records of repartition topics that are committed as read. Failing is harmless: the next
-    /// purge includes this one.
+    /// Deletes records of repartition topics that are committed as read. Failing is harmless: the
+    /// next purge includes this one.
     fn purge(&self, committed: &[(TopicPartition, Offset)]) {
         match self.shared.admin.delete_records(committed, PURGE_TIMEOUT) {
             Ok(_) => tracing::debug!(partitions = committed.len(), "purged repartition topics"),

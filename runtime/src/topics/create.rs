@@ -173,8 +173,8 @@ impl<W: World> At<'_, W> {
                 && policy != expected
             {
                 problems.push(format!(
-                    "internal topic {} has cleanup.policy={policy}, expects {expected}: with another \
-                     policy the broker deletes records that are still needed",
+                    "internal topic {} has cleanup.policy={policy}, expects {expected}: with \
+                     another policy the broker deletes records that are still needed",
                     topic.name,
                 ));
             }

@@ -93,7 +93,8 @@ impl<W: World> Worker<W> {
         let began = self.shared.world.monotonic();
         let deadline = began + 2 * self.shared.config.transaction_timeout;
         loop {
-            tracing::debug!(worker = self.identity.worker, after = ?(self.shared.world.monotonic() - began), ?command);
+            let after = self.shared.world.monotonic() - began;
+            tracing::debug!(worker = self.identity.worker, ?after, ?command);
             let outcome = match command {
                 Command::Flush => self.flush_tasks(&mut plans),
                 Command::SendOffsets => self.send_offsets(&plans),

@@ -226,7 +226,8 @@ impl<W: World> Worker<W> {
         if let Err(error) = self.consumer.close(CLOSE_TIMEOUT) {
             tracing::warn!(%error, "could not close the consumer");
         }
-        tracing::info!(worker = self.identity.worker, took = ?(self.shared.world.monotonic() - began), "stopped");
+        let took = self.shared.world.monotonic() - began;
+        tracing::info!(worker = self.identity.worker, ?took, "stopped");
         if outcome.is_ok() {
             self.status.set(WorkerState::Stopped);
         }

@@ -17,7 +17,8 @@ pub struct EngineConfig {
     /// Partitions of a topic whose maker did not say how many (`num.partitions`). Default 1.
     pub default_partitions: i32,
     /// How long the first members of a group wait for more, in milliseconds
-    /// (`group.initial.rebalance.delay.ms`). Default 0, not Kafka's 3 s: nobody starts hundreds here.
+    /// (`group.initial.rebalance.delay.ms`). Default 0, not Kafka's 3 s: nobody starts hundreds
+    /// here.
     pub group_initial_rebalance_delay_ms: i64,
     /// Shortest session that a member may ask for (`group.min.session.timeout.ms`). Default 6 s.
     pub group_min_session_timeout_ms: i64,
@@ -25,16 +26,20 @@ pub struct EngineConfig {
     pub group_max_session_timeout_ms: i64,
     /// How long an empty group keeps its offsets (`offsets.retention.minutes`). Default 7 days.
     pub offsets_retention_ms: i64,
-    /// Largest metadata that an offset may carry, in bytes (`offset.metadata.max.bytes`). Default 4096.
+    /// Largest metadata that an offset may carry, in bytes (`offset.metadata.max.bytes`). Default
+    /// 4096.
     pub offset_metadata_max_bytes: usize,
-    /// Longest transaction that a producer may ask for (`transaction.max.timeout.ms`). Default 15 min.
+    /// Longest transaction that a producer may ask for (`transaction.max.timeout.ms`). Default 15
+    /// min.
     pub transaction_max_timeout_ms: i64,
     /// How often timed-out transactions are looked for, in milliseconds
     /// (`transaction.abort.timed.out.transaction.cleanup.interval.ms`). Default 0: at the instant.
     pub transaction_abort_interval_ms: i64,
-    /// How long an unused transactional id is known (`transactional.id.expiration.ms`). Default 7 days.
+    /// How long an unused transactional id is known (`transactional.id.expiration.ms`). Default 7
+    /// days.
     pub transactional_id_expiration_ms: i64,
-    /// How long a partition remembers an idle producer (`producer.id.expiration.ms`). Default 1 day.
+    /// How long a partition remembers an idle producer (`producer.id.expiration.ms`). Default 1
+    /// day.
     pub producer_id_expiration_ms: i64,
     /// How often old segments and idle producers are dropped, in milliseconds
     /// (`log.retention.check.interval.ms`). Default 5 min.

@@ -13,6 +13,8 @@ mod metadata;
 mod moves;
 mod offsets;
 mod produce;
+#[cfg(test)]
+mod tests;
 mod topics;
 mod versions;
 mod waiting;

@@ -47,8 +47,8 @@ const OFFERED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::ListTransactions, 0, 1),
 ];
 
-/// What a client is told to be possible. No feature is announced, so that clients use transactions of
-/// version 1.
+/// What a client is told to be possible. No feature is announced, so that clients use transactions
+/// of version 1.
 #[must_use]
 pub fn api_versions() -> ApiVersionsResponse {
     let keys = OFFERED.iter().map(|(key, min, max)| {

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Numbers are little-endian, checksums CRC-32C. The length has a checksum of its own so that a
-//! damaged length is told from a frame that was cut off: the first is an error, the second is what a
-//! killed process leaves behind.
+//! damaged length is told from a frame that was cut off: the first is an error, the second is what
+//! a killed process leaves behind.
 
 use postcard::ser_flavors::Flavor;
 

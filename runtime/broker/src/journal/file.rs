@@ -1,9 +1,9 @@
 //! The journal in a data directory: one file that is appended to and sometimes written anew.
 //!
 //! What was appended survives the end of the process, also by SIGKILL, because it is with the
-//! operating system then. As in Apache Kafka, it is not forced to the disk: a power cut may take what
-//! the system had not written. Only a file that is written anew is forced to the disk before it takes
-//! the place of the old one.
+//! operating system then. As in Apache Kafka, it is not forced to the disk: a power cut may take
+//! what the system had not written. Only a file that is written anew is forced to the disk before
+//! it takes the place of the old one.
 
 use std::fs::{self, OpenOptions};
 use std::io::{BufReader, Read, Write};
@@ -36,12 +36,12 @@ pub struct File {
 }
 
 impl File {
-    /// Opens the journal in `directory`, which is made if it is not there, and reads it. A frame that
-    /// was cut off at the end, by the end of the process that wrote it, is cut away.
+    /// Opens the journal in `directory`, which is made if it is not there, and reads it. A frame
+    /// that was cut off at the end, by the end of the process that wrote it, is cut away.
     ///
     /// # Errors
-    /// [`JournalError`] when another broker has the directory, when the file is damaged anywhere but
-    /// at its end, or when the system refuses.
+    /// [`JournalError`] when another broker has the directory, when the file is damaged anywhere
+    /// but at its end, or when the system refuses.
     pub fn open(directory: &Path) -> Result<(Self, Vec<Entry>), JournalError> {
         fs::create_dir_all(directory).map_err(JournalError::io("make", directory))?;
         let lock = lock::acquire(directory)?;

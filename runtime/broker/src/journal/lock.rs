@@ -8,8 +8,8 @@ use super::JournalError;
 /// The file that is locked. It is never deleted: a lock on a deleted file keeps nobody away.
 const LOCK_FILE: &str = ".lock";
 
-/// Takes the lock of `directory`. The operating system frees it when the file is closed, however the
-/// process ends.
+/// Takes the lock of `directory`. The operating system frees it when the file is closed, however
+/// the process ends.
 pub(super) fn acquire(directory: &Path) -> Result<File, JournalError> {
     let path = directory.join(LOCK_FILE);
     let mut options = OpenOptions::new();

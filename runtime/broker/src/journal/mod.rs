@@ -1,7 +1,7 @@
 //! What a restart has to know, as entries and as a file.
 //!
-//! The engine hands out [`Entry`] values in the order in which things happened; the same code applies
-//! them when the broker starts again. [`File`] keeps them in a data directory.
+//! The engine hands out [`Entry`] values in the order in which things happened; the same code
+//! applies them when the broker starts again. [`File`] keeps them in a data directory.
 
 mod codec;
 mod error;

@@ -1,7 +1,7 @@
 //! A record batch (format v2) as bytes with the parts of its header that the log needs at hand.
 //!
-//! Base offset and leader epoch stand before what the checksum covers: a batch gets its place in the
-//! log without a new checksum.
+//! Base offset and leader epoch stand before what the checksum covers: a batch gets its place in
+//! the log without a new checksum.
 
 use bytes::{Bytes, BytesMut};
 

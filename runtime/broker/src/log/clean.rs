@@ -1,10 +1,10 @@
 //! Compaction: of each key the last record stays, of each transaction what committed.
 //!
-//! The rules are those of Kafka's `Cleaner`: only whole segments before the active one and before the
-//! last stable offset are touched; records of aborted transactions go; a tombstone, and a marker
-//! whose transaction has no record left, stays for `delete.retention.ms` after it was first seen
-//! (bit 6 of the attributes says until when); a producer's last batch stays as an empty one, so that
-//! its sequence is not lost.
+//! The rules are those of Kafka's `Cleaner`: only whole segments before the active one and before
+//! the last stable offset are touched; records of aborted transactions go; a tombstone, and a
+//! marker whose transaction has no record left, stays for `delete.retention.ms` after it was first
+//! seen (bit 6 of the attributes says until when); a producer's last batch stays as an empty one,
+//! so that its sequence is not lost.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

@@ -39,8 +39,8 @@ const fn option(name: &'static str, default: &'static str, kind: Kind) -> Config
     ConfigOption { name, default, kind }
 }
 
-/// All options of a topic of Apache Kafka 4, by name. Those without a meaning in a broker of one node
-/// that keeps its records in memory are kept and shown, nothing else.
+/// All options of a topic of Apache Kafka 4, by name. Those without a meaning in a broker of one
+/// node that keeps its records in memory are kept and shown, nothing else.
 pub(crate) const OPTIONS: &[ConfigOption] = &[
     option("cleanup.policy", "delete", Kind::ListOf(&["compact", "delete"])),
     option("compression.gzip.level", "-1", Kind::Int(-1)),

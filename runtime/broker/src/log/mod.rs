@@ -1,7 +1,8 @@
 //! Topics, partitions and their records.
 //!
 //! Records are kept in memory, as the batches in which clients sent them: a broker for development
-//! and tests needs as much memory as its topics hold. With a data directory the journal has them too.
+//! and tests needs as much memory as its topics hold. With a data directory the journal has them
+//! too.
 
 mod append;
 mod batch;
@@ -17,7 +18,7 @@ mod refusal;
 mod retain;
 mod segment;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topics;
 mod transactions;
 mod zstd;

@@ -10,8 +10,8 @@ use super::segment::Segment;
 use super::transactions::{Aborted, Index};
 use crate::engine::Millis;
 
-/// The records of one partition, in memory. What is written is at once as safe as it gets (there are
-/// no replicas): the high watermark is the end of the log.
+/// The records of one partition, in memory. What is written is at once as safe as it gets (there
+/// are no replicas): the high watermark is the end of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PartitionLog {
     pub(super) key: PartitionKey,

@@ -1,7 +1,7 @@
 //! What a partition knows of the producers that wrote to it.
 //!
-//! The rules are those of `ProducerStateManager` and `ProducerAppendInfo`: the epoch never goes back,
-//! sequences have no gap, and a batch among the last five is a repetition.
+//! The rules are those of `ProducerStateManager` and `ProducerAppendInfo`: the epoch never goes
+//! back, sequences have no gap, and a batch among the last five is a repetition.
 
 use std::collections::VecDeque;
 

@@ -12,7 +12,8 @@ use super::transactions::Aborted;
 pub struct Read {
     /// Whole batches; the first may begin before the offset that was asked for.
     pub records: Bytes,
-    /// The aborted transactions whose records are among them, when only committed ones are asked for.
+    /// The aborted transactions whose records are among them, when only committed ones are asked
+    /// for.
     pub aborted: Vec<Aborted>,
 }
 

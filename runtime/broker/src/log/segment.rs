@@ -21,8 +21,8 @@ impl Segment {
         Self { base, batches: VecDeque::new(), size: 0, max_timestamp: -1, began: None }
     }
 
-    /// Whether `batch` is to open a new segment, as `LogSegment.shouldRoll` decides: by size, by the
-    /// time between the records, or because offsets within a segment have 31 bits.
+    /// Whether `batch` is to open a new segment, as `LogSegment.shouldRoll` decides: by size, by
+    /// the time between the records, or because offsets within a segment have 31 bits.
     pub(crate) fn is_full_for(&self, batch: &Batch, config: &LogConfig) -> bool {
         if self.size == 0 {
             return false;
