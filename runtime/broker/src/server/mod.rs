@@ -33,8 +33,9 @@ use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 use thiserror::Error;
 
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, RecoveryError};
 use crate::fault::Faults;
+use crate::journal::JournalError;
 use clock::Clock;
 use control::Control;
 pub use control::{AskError, ask};
@@ -92,9 +93,13 @@ pub enum ServerError {
     /// The system refuses what the server needs to wait for sockets.
     #[error("can't wait for sockets")]
     Poll(#[source] io::Error),
-    /// The journal can't be written: nothing is acknowledged any more, and the server has ended.
-    #[error("can't write the journal")]
-    Journal(#[source] io::Error),
+    /// The journal can't be read at the start, or not be written: then nothing is acknowledged any
+    /// more, and the server has ended.
+    #[error("can't keep the data")]
+    Journal(#[source] JournalError),
+    /// The journal is whole, and yet not one that this broker can go on from.
+    #[error("can't go on from the data")]
+    Recovery(#[source] RecoveryError),
     /// The server has ended before.
     #[error("the server has ended")]
     Ended,
@@ -123,8 +128,7 @@ impl Server {
     /// # Errors
     /// When the address can't be had, or the data can't be read.
     pub fn start(config: ServerConfig) -> Result<Self, ServerError> {
-        let ServerConfig { listen, data_dir: _, control, allow_remote, mut engine, faults } =
-            config;
+        let ServerConfig { listen, data_dir, control, allow_remote, mut engine, faults } = config;
         let poll = Poll::new().map_err(ServerError::Poll)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER).map_err(ServerError::Poll)?);
         let open = |address, token| -> Result<(TcpListener, SocketAddr), ServerError> {
@@ -149,7 +153,7 @@ impl Server {
         let clock = Clock::start();
         let (sender, commands) = mpsc::channel();
         let control = control.map(|(listener, _)| Control::new(listener));
-        let (engine, disk) = (Engine::new(engine), Disk::none());
+        let (disk, engine) = Disk::open(data_dir.as_deref(), engine, clock.now())?;
         let parts = Parts { poll, listener, control, commands, engine, faults, disk, clock };
         let serve = move || {
             let ended = Loop::new(parts).run();
