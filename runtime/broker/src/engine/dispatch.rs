@@ -27,7 +27,7 @@ impl Engine {
             RequestKind::ApiVersions(_) => Handled::answer(api_versions()),
             RequestKind::Produce(request) => self.produce(now, version, request),
             RequestKind::Fetch(request) => self.fetch(now, version, request),
-            RequestKind::ListOffsets(request) => self.list_offsets(&request),
+            RequestKind::ListOffsets(request) => self.list_offsets(version, &request),
             RequestKind::OffsetForLeaderEpoch(request) => self.epoch_end(&request),
             RequestKind::DeleteRecords(request) => self.delete_records(now, request),
             RequestKind::Metadata(request) => self.metadata(now, version, &request),

@@ -29,7 +29,9 @@ const LATEST_TIERED: i64 = -5;
 const HIGH_WATERMARK: i64 = -1;
 
 impl Engine {
-    pub(super) fn list_offsets(&self, request: &ListOffsetsRequest) -> Handled {
+    pub(super) fn list_offsets(&self, version: i16, request: &ListOffsetsRequest) -> Handled {
+        const WITH_EPOCH: i16 = 4;
+        let epoch = if version >= WITH_EPOCH { LEADER_EPOCH } else { -1 };
         let committed_only = request.isolation_level == 1;
         let topics = request.topics.iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|asked| {
@@ -46,7 +48,7 @@ impl Engine {
                     Ok(Some(found)) => answer
                         .with_timestamp(found.timestamp)
                         .with_offset(found.offset)
-                        .with_leader_epoch(LEADER_EPOCH),
+                        .with_leader_epoch(epoch),
                     Err(error) => answer.with_error_code(error.code()),
                 }
             });

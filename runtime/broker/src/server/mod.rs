@@ -20,6 +20,8 @@ mod frame;
 mod perform;
 mod run;
 mod shape;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

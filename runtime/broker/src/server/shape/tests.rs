@@ -46,12 +46,15 @@ impl Writer<'_> {
     fn value(&mut self, kind: &Kind) {
         match kind {
             Kind::Fixed(size) => {
-                let bytes = (0..*size).map(|_| self.random.below(256) as u8);
-                let bytes: Vec<u8> = bytes.collect();
-                self.out.extend(bytes);
+                // 0 and -1 mean something almost everywhere
+                match self.random.below(4) {
+                    0 | 1 => self.out.extend(std::iter::repeat_n(0, *size)),
+                    2 => self.out.extend(std::iter::repeat_n(0xff, *size)),
+                    _ => (0..*size).for_each(|_| self.out.push(self.random.below(256) as u8)),
+                }
             }
             Kind::String | Kind::Bytes => {
-                let length = self.random.below(20) as usize;
+                let length = self.random.below(8) as usize;
                 match kind {
                     _ if self.flexible => self.varint(length + 1),
                     Kind::String => self.out.extend((length as i16).to_be_bytes()),
