@@ -41,6 +41,12 @@
 //! | `Admin::list_offsets` | `ListOffsets` | ListOffsets with the given isolation |
 //! | `Admin::delete_records` | `DeleteRecords` | DeleteRecords |
 
+#[cfg(feature = "simulation")]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the harness is built on it next")
+)]
+pub(crate) mod embedded;
 mod error;
 mod kafka;
 pub(crate) mod seam;

@@ -8,49 +8,55 @@ use rdkafka::types::RDKafkaRespErr as E;
 
 use crate::client::error::Severity;
 
-pub(super) const NO_ERROR: i32 = 0;
-pub(super) const UNKNOWN_TOPIC_OR_PART: i32 = E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32;
-pub(super) const TOPIC_ALREADY_EXISTS: i32 = E::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS as i32;
-pub(super) const MSG_SIZE_TOO_LARGE: i32 = E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32;
-pub(super) const REQUEST_TIMED_OUT: i32 = E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT as i32;
-pub(super) const FAIL: i32 = E::RD_KAFKA_RESP_ERR__FAIL as i32;
-pub(super) const TRANSPORT: i32 = E::RD_KAFKA_RESP_ERR__TRANSPORT as i32;
-pub(super) const RESOLVE: i32 = E::RD_KAFKA_RESP_ERR__RESOLVE as i32;
-pub(super) const MSG_TIMED_OUT: i32 = E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT as i32;
-pub(super) const PARTITION_EOF: i32 = E::RD_KAFKA_RESP_ERR__PARTITION_EOF as i32;
-pub(super) const ALL_BROKERS_DOWN: i32 = E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32;
-pub(super) const INVALID_ARG: i32 = E::RD_KAFKA_RESP_ERR__INVALID_ARG as i32;
-pub(super) const TIMED_OUT: i32 = E::RD_KAFKA_RESP_ERR__TIMED_OUT as i32;
-pub(super) const QUEUE_FULL: i32 = E::RD_KAFKA_RESP_ERR__QUEUE_FULL as i32;
-pub(super) const ASSIGN_PARTITIONS: i32 = E::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS as i32;
-pub(super) const REVOKE_PARTITIONS: i32 = E::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS as i32;
-pub(super) const CONFLICT: i32 = E::RD_KAFKA_RESP_ERR__CONFLICT as i32;
-pub(super) const STATE: i32 = E::RD_KAFKA_RESP_ERR__STATE as i32;
-pub(super) const AUTHENTICATION: i32 = E::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32;
-pub(super) const NO_OFFSET: i32 = E::RD_KAFKA_RESP_ERR__NO_OFFSET as i32;
-pub(super) const LEADER_NOT_AVAILABLE: i32 = E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE as i32;
-pub(super) const NOENT: i32 = E::RD_KAFKA_RESP_ERR__NOENT as i32;
-pub(super) const TIMED_OUT_QUEUE: i32 = E::RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE as i32;
-pub(super) const PURGE_QUEUE: i32 = E::RD_KAFKA_RESP_ERR__PURGE_QUEUE as i32;
-pub(super) const PURGE_INFLIGHT: i32 = E::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT as i32;
-pub(super) const FATAL: i32 = E::RD_KAFKA_RESP_ERR__FATAL as i32;
-pub(super) const MAX_POLL_EXCEEDED: i32 = E::RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED as i32;
+pub(in crate::client) const NO_ERROR: i32 = 0;
+pub(in crate::client) const UNKNOWN_TOPIC_OR_PART: i32 =
+    E::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32;
+pub(in crate::client) const TOPIC_ALREADY_EXISTS: i32 =
+    E::RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS as i32;
+pub(in crate::client) const MSG_SIZE_TOO_LARGE: i32 =
+    E::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32;
+pub(in crate::client) const REQUEST_TIMED_OUT: i32 = E::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT as i32;
+pub(in crate::client) const FAIL: i32 = E::RD_KAFKA_RESP_ERR__FAIL as i32;
+pub(in crate::client) const TRANSPORT: i32 = E::RD_KAFKA_RESP_ERR__TRANSPORT as i32;
+pub(in crate::client) const RESOLVE: i32 = E::RD_KAFKA_RESP_ERR__RESOLVE as i32;
+pub(in crate::client) const MSG_TIMED_OUT: i32 = E::RD_KAFKA_RESP_ERR__MSG_TIMED_OUT as i32;
+pub(in crate::client) const PARTITION_EOF: i32 = E::RD_KAFKA_RESP_ERR__PARTITION_EOF as i32;
+pub(in crate::client) const ALL_BROKERS_DOWN: i32 = E::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN as i32;
+pub(in crate::client) const INVALID_ARG: i32 = E::RD_KAFKA_RESP_ERR__INVALID_ARG as i32;
+pub(in crate::client) const TIMED_OUT: i32 = E::RD_KAFKA_RESP_ERR__TIMED_OUT as i32;
+pub(in crate::client) const QUEUE_FULL: i32 = E::RD_KAFKA_RESP_ERR__QUEUE_FULL as i32;
+pub(in crate::client) const ASSIGN_PARTITIONS: i32 = E::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS as i32;
+pub(in crate::client) const REVOKE_PARTITIONS: i32 = E::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS as i32;
+pub(in crate::client) const CONFLICT: i32 = E::RD_KAFKA_RESP_ERR__CONFLICT as i32;
+pub(in crate::client) const STATE: i32 = E::RD_KAFKA_RESP_ERR__STATE as i32;
+pub(in crate::client) const AUTHENTICATION: i32 = E::RD_KAFKA_RESP_ERR__AUTHENTICATION as i32;
+pub(in crate::client) const NO_OFFSET: i32 = E::RD_KAFKA_RESP_ERR__NO_OFFSET as i32;
+pub(in crate::client) const LEADER_NOT_AVAILABLE: i32 =
+    E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE as i32;
+pub(in crate::client) const NOENT: i32 = E::RD_KAFKA_RESP_ERR__NOENT as i32;
+pub(in crate::client) const TIMED_OUT_QUEUE: i32 = E::RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE as i32;
+#[cfg(feature = "simulation")]
+pub(in crate::client) const DESTROY: i32 = E::RD_KAFKA_RESP_ERR__DESTROY as i32;
+pub(in crate::client) const PURGE_QUEUE: i32 = E::RD_KAFKA_RESP_ERR__PURGE_QUEUE as i32;
+pub(in crate::client) const PURGE_INFLIGHT: i32 = E::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT as i32;
+pub(in crate::client) const FATAL: i32 = E::RD_KAFKA_RESP_ERR__FATAL as i32;
+pub(in crate::client) const MAX_POLL_EXCEEDED: i32 = E::RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED as i32;
 
 /// Younger than the bindings: KIP-890's "abort and go on".
 const TRANSACTION_ABORTABLE: i32 = 120;
 
 /// Returns true if the call may still take effect: only the waiting came to an end.
-pub(super) fn timed_out(code: i32) -> bool {
+pub(in crate::client) fn timed_out(code: i32) -> bool {
     matches!(code, TIMED_OUT | TIMED_OUT_QUEUE | MSG_TIMED_OUT | REQUEST_TIMED_OUT)
 }
 
 /// Returns true if a request may have been sent without its answer being seen.
-pub(super) fn transport(code: i32) -> bool {
+pub(in crate::client) fn transport(code: i32) -> bool {
     matches!(code, TRANSPORT | RESOLVE | ALL_BROKERS_DOWN) || timed_out(code)
 }
 
 /// Returns true if the client asked a broker that leads the partition no more, or in another epoch.
-pub(super) fn stale_leader(code: i32) -> bool {
+pub(in crate::client) fn stale_leader(code: i32) -> bool {
     [
         E::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
         E::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
@@ -65,7 +71,7 @@ pub(super) fn stale_leader(code: i32) -> bool {
 ///
 /// A code that is not listed is fatal (credentials, rights, options, arguments): better to stop
 /// than to repeat what we do not understand.
-pub(super) fn severity(code: i32) -> Severity {
+pub(in crate::client) fn severity(code: i32) -> Severity {
     let listed = |codes: &[E]| codes.iter().any(|known| *known as i32 == code);
     if listed(RETRY) {
         Severity::Retry

@@ -15,13 +15,13 @@ use crate::client::types::ClientConfig;
 const BUILD: &str = "make a client";
 
 /// A configuration on its way to becoming a client.
-pub(super) struct Conf {
+pub(in crate::client) struct Conf {
     conf: NonNull<ffi::rd_kafka_conf_t>,
 }
 
 impl Conf {
     /// Takes over the options. An error names the option, never its value.
-    pub(super) fn new(config: &ClientConfig) -> Result<Self, ClientError> {
+    pub(in crate::client) fn new(config: &ClientConfig) -> Result<Self, ClientError> {
         // SAFETY: no precondition; never returns null.
         let conf = unsafe { ffi::rd_kafka_conf_new() };
         let conf = Self { conf: NonNull::new(conf).expect("rd_kafka_conf_new never fails") };
@@ -34,7 +34,7 @@ impl Conf {
     }
 
     /// Sets one option.
-    pub(super) fn set(&self, name: &str, value: &str) -> Result<(), ClientError> {
+    pub(in crate::client) fn set(&self, name: &str, value: &str) -> Result<(), ClientError> {
         use ffi::rd_kafka_conf_res_t::{
             RD_KAFKA_CONF_INVALID, RD_KAFKA_CONF_OK, RD_KAFKA_CONF_UNKNOWN,
         };
@@ -64,6 +64,21 @@ impl Conf {
             RD_KAFKA_CONF_INVALID => {
                 Err(error::invalid(BUILD, format!("the value of option '{name}' is not valid")))
             }
+        }
+    }
+
+    /// Reads an option back, under any of its names: what was set, or else the default.
+    #[cfg(feature = "simulation")]
+    pub(in crate::client) fn get(&self, name: &str) -> Option<String> {
+        let name = c_string(BUILD, name).ok()?;
+        let mut value = [0 as c_char; 512];
+        let mut size = value.len();
+        // SAFETY: all pointers are live and the buffer's size is passed along; on success the
+        // buffer holds a terminated string.
+        unsafe {
+            let (conf, value) = (self.ptr(), value.as_mut_ptr());
+            let result = ffi::rd_kafka_conf_get(conf, name.as_ptr(), value, &raw mut size);
+            (result == ffi::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK).then(|| text(value))
         }
     }
 

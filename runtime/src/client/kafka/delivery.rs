@@ -17,7 +17,7 @@ use crate::client::types::{AckedPosition, DeliveryError};
 /// Written by the callbacks, read by the producer. The lock is only ever taken by the thread that
 /// is in one of the producer's calls, so it never waits.
 #[derive(Debug, Default)]
-pub(super) struct DeliveryLog {
+pub(in crate::client) struct DeliveryLog {
     reports: Mutex<Reports>,
     troubled: AtomicBool,
 }
@@ -53,28 +53,38 @@ impl DeliveryLog {
     }
 
     /// Makes one more slot and returns its index.
-    pub(super) fn add_slot(&self) -> u32 {
+    pub(in crate::client) fn add_slot(&self) -> u32 {
         let mut reports = self.lock();
         reports.slots.push(Slot::default());
         u32::try_from(reports.slots.len() - 1).expect("fewer slots than partitions")
     }
 
     /// Notes that a record was handed over whose position is kept under this slot.
-    pub(super) fn sent(&self, slot: u32) {
+    pub(in crate::client) fn sent(&self, slot: u32) {
         if let Some(slot) = self.lock().slots.get_mut(slot as usize) {
             slot.sent += 1;
         }
     }
 
     /// Notes the offset of an acknowledged record.
-    pub(super) fn acknowledged(&self, slot: u32, offset: i64) {
+    pub(in crate::client) fn acknowledged(&self, slot: u32, offset: i64) {
         if let Some(slot) = self.lock().slots.get_mut(slot as usize) {
             slot.acknowledge(offset);
         }
     }
 
+    /// Notes that a record was given up.
+    pub(in crate::client) fn failed(&self, code: i32, topic: String, partition: Partition) {
+        let error = error::from_code("deliver a record", code);
+        if error.timed_out {
+            self.trouble();
+        }
+        let failed = DeliveryError { topic, partition, error };
+        self.lock().first_error.get_or_insert(failed);
+    }
+
     /// Returns the slots that records were sent for since the last reset.
-    pub(super) fn positions(&self) -> Vec<(u32, AckedPosition)> {
+    pub(in crate::client) fn positions(&self) -> Vec<(u32, AckedPosition)> {
         let reports = self.lock();
         let used = (0..).zip(&reports.slots).filter(|(_, slot)| slot.sent > 0);
         used.map(|(index, slot)| {
@@ -85,27 +95,27 @@ impl DeliveryLog {
         .collect()
     }
 
-    pub(super) fn reset_positions(&self) {
+    pub(in crate::client) fn reset_positions(&self) {
         self.lock().slots.iter_mut().for_each(|slot| *slot = Slot::default());
     }
 
-    pub(super) fn first_error(&self) -> Option<DeliveryError> {
+    pub(in crate::client) fn first_error(&self) -> Option<DeliveryError> {
         self.lock().first_error.clone()
     }
 
-    pub(super) fn clear_error(&self) {
+    pub(in crate::client) fn clear_error(&self) {
         self.lock().first_error = None;
     }
 
-    pub(super) fn troubled(&self) -> bool {
+    pub(in crate::client) fn troubled(&self) -> bool {
         self.troubled.load(Ordering::Acquire)
     }
 
-    pub(super) fn clear_trouble(&self) {
+    pub(in crate::client) fn clear_trouble(&self) {
         self.troubled.store(false, Ordering::Release);
     }
 
-    pub(super) fn trouble(&self) {
+    pub(in crate::client) fn trouble(&self) {
         self.troubled.store(true, Ordering::Release);
     }
 }
@@ -144,12 +154,7 @@ pub(super) unsafe extern "C" fn on_delivery(
             // SAFETY: the message is live and so is its topic.
             let (topic, partition) =
                 unsafe { (text(ffi::rd_kafka_topic_name((*message).rkt)), (*message).partition) };
-            let error = error::from_code("deliver a record", code);
-            if error.timed_out {
-                log.trouble();
-            }
-            let failed = DeliveryError { topic, partition: Partition(partition), error };
-            log.lock().first_error.get_or_insert(failed);
+            log.failed(code, topic, Partition(partition));
         }
     }
 }

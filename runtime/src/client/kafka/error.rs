@@ -7,18 +7,27 @@ use super::ffi::{self, text};
 use crate::client::error::{ClientError, Severity};
 
 /// A `rd_kafka_error_t` read out and freed.
-#[derive(Debug)]
-pub(super) struct Flagged {
-    pub(super) code: i32,
+#[derive(Debug, Clone)]
+pub(in crate::client) struct Flagged {
+    pub(in crate::client) code: i32,
     message: String,
     retriable: bool,
     abort: bool,
     fatal: bool,
 }
 
+/// What an error object of librdkafka may be marked with.
+#[cfg(feature = "simulation")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::client) enum Flag {
+    Retriable,
+    Abort,
+    Fatal,
+}
+
 impl Flagged {
     /// Takes over an error object as an API call returned it; null is success.
-    pub(super) fn take(error: *mut ffi::rd_kafka_error_t) -> Option<Self> {
+    pub(in crate::client) fn take(error: *mut ffi::rd_kafka_error_t) -> Option<Self> {
         if error.is_null() {
             return None;
         }
@@ -37,8 +46,29 @@ impl Flagged {
         }
     }
 
+    /// An error as librdkafka raises it itself, without any flag; see [`Flag`].
+    #[cfg(feature = "simulation")]
+    pub(in crate::client) fn new(
+        code: i32,
+        message: impl Into<String>,
+        flag: Option<Flag>,
+    ) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            retriable: flag == Some(Flag::Retriable),
+            abort: flag == Some(Flag::Abort),
+            fatal: flag == Some(Flag::Fatal),
+        }
+    }
+
+    #[cfg(feature = "simulation")]
+    pub(in crate::client) fn is_retriable(&self) -> bool {
+        self.retriable
+    }
+
     /// The error of a call outside transactions: the code decides.
-    pub(super) fn plain(self, operation: &'static str) -> ClientError {
+    pub(in crate::client) fn plain(self, operation: &'static str) -> ClientError {
         if self.fatal {
             let severity = rebuild_unless_fatal(self.code);
             return make(operation, self.code, self.message, severity);
@@ -50,7 +80,7 @@ impl Flagged {
     ///
     /// Without any flag librdkafka promises nothing about the transaction; where the code alone
     /// would allow to go on, the producer is rebuilt, which is always safe.
-    pub(super) fn transactional(self, operation: &'static str) -> ClientError {
+    pub(in crate::client) fn transactional(self, operation: &'static str) -> ClientError {
         let severity = if self.fatal {
             rebuild_unless_fatal(self.code)
         } else if self.code == code::CONFLICT {
@@ -70,7 +100,7 @@ impl Flagged {
 
 /// The severity of an error after which the client is of no more use: a new one may help, unless
 /// the code says that nothing will.
-pub(super) fn rebuild_unless_fatal(code: i32) -> Severity {
+pub(in crate::client) fn rebuild_unless_fatal(code: i32) -> Severity {
     match code::severity(code) {
         Severity::Fatal if !REBUILD_HELPS.contains(&code) => Severity::Fatal,
         _ => Severity::Fenced,
@@ -81,14 +111,14 @@ pub(super) fn rebuild_unless_fatal(code: i32) -> Severity {
 const REBUILD_HELPS: [i32; 2] = [code::FAIL, -1];
 
 /// Makes an error from a code without text: librdkafka's description becomes the message.
-pub(super) fn from_code(operation: &'static str, code: i32) -> ClientError {
+pub(in crate::client) fn from_code(operation: &'static str, code: i32) -> ClientError {
     // SAFETY: any number is allowed; the answer is a static string or thread-local buffer.
     let message = unsafe { text(ffi::rd_kafka_err2str(code)) };
     make(operation, code, message, code::severity(code))
 }
 
 /// Makes an error from a code and its text.
-pub(super) fn make(
+pub(in crate::client) fn make(
     operation: &'static str,
     code: i32,
     message: impl Into<String>,
@@ -101,11 +131,14 @@ pub(super) fn make(
 }
 
 /// Makes the error of a wrong argument or option.
-pub(super) fn invalid(operation: &'static str, message: impl Into<String>) -> ClientError {
+pub(in crate::client) fn invalid(
+    operation: &'static str,
+    message: impl Into<String>,
+) -> ClientError {
     make(operation, code::INVALID_ARG, message, Severity::Fatal)
 }
 
 /// Returns `Ok` for code 0.
-pub(super) fn check(operation: &'static str, code: i32) -> Result<(), ClientError> {
+pub(in crate::client) fn check(operation: &'static str, code: i32) -> Result<(), ClientError> {
     if code == code::NO_ERROR { Ok(()) } else { Err(from_code(operation, code)) }
 }

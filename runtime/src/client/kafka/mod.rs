@@ -8,11 +8,11 @@
 
 mod admin;
 mod call;
-mod code;
-mod conf;
+pub(in crate::client) mod code;
+pub(in crate::client) mod conf;
 mod consumer;
-mod delivery;
-mod error;
+pub(in crate::client) mod delivery;
+pub(in crate::client) mod error;
 mod ffi;
 mod group;
 mod handle;
