@@ -8,8 +8,8 @@
 //! fault clear                 no rules any more
 //! ```
 //!
-//! The answer ends with a line `ok` or `error: REASON`. Plain lines, so that a shell can speak it, and
-//! nothing has to be linked for it: the port is off by default and on loopback.
+//! The answer ends with a line `ok` or `error: REASON`. Plain lines, so that a shell can speak it
+//! and nothing has to be linked for it. The port is off by default and on loopback.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

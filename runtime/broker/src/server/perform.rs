@@ -174,8 +174,8 @@ impl Loop {
         Ok(frame::write(connection.outbox(), origin, answer)?)
     }
 
-    /// Answers a version of `ApiVersions` that is not known as Apache Kafka does: in version 0, with
-    /// the error and the list, from which the client picks a version that is.
+    /// Answers a version of `ApiVersions` that is not known as Apache Kafka does: in version 0,
+    /// with the error and the list, from which the client picks a version that is.
     fn answer_versions(&mut self, token: usize, origin: Origin) -> Result<(), Closed> {
         let origin = Origin { version: 0, ..origin };
         let call = Call {

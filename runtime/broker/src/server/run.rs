@@ -1,12 +1,13 @@
 //! The loop: one thread that owns the engine, the connections and the disk.
 //!
-//! One thread, and no task or lock, because the engine is one value anyway: a request costs less than
-//! handing it to another thread would. Each turn takes what all connections have sent, performs it,
-//! writes the journal **once**, and only then sends the answers. So an answer that a client has seen
-//! is on disk, and clients share the cost of a write when there are many of them (group commit).
+//! One thread, and no task or lock, because the engine is one value anyway: a request costs less
+//! than handing it to another thread would. Each turn takes what all connections have sent,
+//! performs it, writes the journal **once**, and only then sends the answers. So an answer that a
+//! client has seen is on disk, and clients share the cost of a write when there are many of them
+//! (group commit).
 //!
-//! A fetch that waits holds a ticket, not the thread. The thread sleeps until a socket is ready, the
-//! engine has a deadline, or a fault is due.
+//! A fetch that waits holds a ticket, not the thread. The thread sleeps until a socket is ready,
+//! the engine has a deadline, or a fault is due.
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;

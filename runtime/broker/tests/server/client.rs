@@ -123,8 +123,7 @@ impl Client {
         code(&self.call(ApiKey::Produce, 7, produce(topic, batch(value, None))))
     }
 
-    /// Reads the whole partition, markers left out, and says which values are committed or not known
-    /// to be aborted.
+    /// Reads the values of the whole partition; markers are left out.
     pub(crate) fn values(&mut self, topic: &str) -> Vec<String> {
         let (mut values, mut from) = (Vec::new(), 0);
         loop {
