@@ -1,9 +1,10 @@
 //! The shapes of the requests, to check a frame before it is decoded.
 //!
 //! The codecs reserve memory for as many elements as an array says it has, before they look
-//! whether there are any. A frame of ten bytes can ask for hundreds of gigabytes so, and a failed allocation
-//! ends the process. So each frame is walked first: every length and count must be covered by bytes
-//! that are there, and the frame must end where its message does. What passes can be decoded.
+//! whether there are any. A frame of ten bytes can ask for hundreds of gigabytes so, and a failed
+//! allocation ends the process. So each frame is walked first: every length and count must be
+//! covered by bytes that are there, and the frame must end where its message does. What passes can
+//! be decoded.
 
 use std::collections::BTreeMap;
 
