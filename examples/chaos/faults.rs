@@ -84,7 +84,7 @@ impl Chaos<'_> {
             Fault::ZombieKilledAt(_) => self.kill_zombie(fault, next),
             Fault::BrokerRestart => {
                 self.wait_a_while()?;
-                self.broker.as_ref().ok_or("there is no broker to restart")?.restart()?;
+                self.broker.as_mut().ok_or("there is no broker to restart")?.restart()?;
                 self.mark()?;
                 self.settle()?;
                 self.fired.push(fault);

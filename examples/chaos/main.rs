@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tidemill_examples::report;
+use tidemill_examples::{report, role};
 
 /// Runs the balances job under continuous load and random faults, audits the local state after each
 /// kill, and verifies at the end what came out.
@@ -19,11 +19,11 @@ use tidemill_examples::report;
 /// never happened.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Brokers to begin with, host:port. Without it an Apache Kafka is started for the run.
+    /// Brokers to begin with, host:port. Without it the embedded broker is started for the run.
     #[arg(long, env = "TIDEMILL_TEST_KAFKA", value_name = "SERVERS")]
     bootstrap_servers: Option<String>,
-    /// The folder of the broker, as `runtime/kafka/kafka` made it. Without it, and with a cluster
-    /// of your own, the broker is not restarted.
+    /// The folder of an Apache Kafka, as `runtime/kafka/kafka` made it. Without it a broker that
+    /// was given is not restarted.
     #[arg(long, env = "TIDEMILL_TEST_KAFKA_DIR", value_name = "DIR")]
     kafka_dir: Option<PathBuf>,
     /// How often a worker process is killed: by SIGKILL from outside or at a named place of the
@@ -45,6 +45,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = role::play() {
+        return ended;
+    }
     match run::run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

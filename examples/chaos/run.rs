@@ -44,22 +44,23 @@ pub(super) fn run(arguments: &Arguments) -> Result<bool, BoxError> {
         return Err(build.into());
     }
     let interrupt = Interrupt::catch()?;
+    let folder = TempDir::with_prefix("tidemill-chaos.")?;
     let broker = match (&arguments.bootstrap_servers, &arguments.kafka_dir) {
         (Some(servers), Some(dir)) => Some(Broker::running(dir, servers)),
         (Some(_), None) => None,
-        (None, _) => Some(Broker::start()?),
+        (None, _) => Some(Broker::embedded(&folder.path().join("broker"))?),
     };
     let servers = broker.as_ref().map(Broker::address).or(arguments.bootstrap_servers.as_deref());
     let servers = servers.ok_or("no broker")?.to_owned();
+    let kind = broker.as_ref().map_or("Kafka", Broker::kind);
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let mut random = fastrand::Rng::with_seed(seed);
     let plan = plan(arguments.kills, broker.is_some(), &mut random);
     let job = Job::unique("chaos", PARTITIONS);
-    let folder = TempDir::with_prefix("tidemill-chaos.")?;
     let (kills, rate) = (arguments.kills, arguments.rate);
     report::line(format_args!(
         "seed {seed}: {} faults, {kills} of them kills, at {rate} transactions per second\n\
-         application {}, Kafka at {servers}",
+         application {}, {kind} at {servers}",
         plan.len(),
         job.application_id,
     ));

@@ -6,15 +6,15 @@ mod run;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tidemill_examples::report;
+use tidemill_examples::{report, role};
 
 /// Runs the balances job with two worker processes, kills them while it runs, and verifies every
 /// account and every dead letter against an independent computation.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Brokers to begin with, host:port.
+    /// Brokers to begin with, host:port. Without it the embedded broker is started for the run.
     #[arg(long, env = "TIDEMILL_TEST_KAFKA", value_name = "SERVERS")]
-    bootstrap_servers: String,
+    bootstrap_servers: Option<String>,
     /// Records to generate, one in a thousand of them invalid.
     #[arg(long, default_value_t = 1_000_000)]
     transactions: u64,
@@ -36,6 +36,9 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = role::play() {
+        return ended;
+    }
     match run::run(&Arguments::parse()) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tempfile::TempDir;
 use tidemill::BoxError;
 use tidemill_examples::cluster::Cluster;
+use tidemill_examples::embedded::EmbeddedBroker;
 use tidemill_examples::generate::{Generator, Load};
 use tidemill_examples::interrupt::Interrupt;
 use tidemill_examples::job::Job;
@@ -35,25 +36,28 @@ struct Drained {
 pub(super) fn run(arguments: &Arguments) -> Result<bool, BoxError> {
     let interrupt = Interrupt::catch()?;
     let began = Instant::now();
-    let cluster = Cluster::at(&arguments.bootstrap_servers)?;
+    let folder = TempDir::with_prefix("tidemill-demo.")?;
+    let broker = match arguments.bootstrap_servers {
+        Some(_) => None,
+        None => Some(EmbeddedBroker::start(&folder.path().join("broker"))?),
+    };
+    let given = arguments.bootstrap_servers.as_deref();
+    let servers = broker.as_ref().map(EmbeddedBroker::address).or(given).unwrap_or_default();
+    let cluster = Cluster::at(servers)?;
     let job = Job::unique("demo", arguments.partitions);
     job.create_topics(&cluster)?;
-    let folder = TempDir::with_prefix("tidemill-demo.")?;
+    let kind = if broker.is_some() { "embedded broker" } else { "Kafka" };
     report::line(format_args!(
         "{} transactions over {} accounts, seed {}; two worker processes, {} kills\n\
-         application {}, Kafka at {}",
+         application {}, {kind} at {servers}",
         grouped(arguments.transactions),
         grouped(arguments.accounts),
         arguments.seed,
         arguments.kills,
         job.application_id,
-        arguments.bootstrap_servers,
     ));
     let threads = ["--workers".to_owned(), arguments.workers.to_string()];
-    let worker = |name: &str| {
-        let at = (&*arguments.bootstrap_servers, &job);
-        WorkerProcess::new(name, at, folder.path(), &threads)
-    };
+    let worker = |name: &str| WorkerProcess::new(name, (servers, &job), folder.path(), &threads);
     let mut workers = [worker("worker-1")?, worker("worker-2")?];
     let outcome = process(arguments, &cluster, &job, &mut workers, &interrupt)
         .and_then(|drained| judge(&cluster, &job, &drained, began));

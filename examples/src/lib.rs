@@ -3,6 +3,7 @@
 //! * [`balances`]: account balances from transactions, the topology behind `balances`, `demo`,
 //!   `chaos` and the benchmarks;
 //! * [`cluster`], [`job`], [`generate`], [`lag`], [`processes`]: topics, load, progress, workers;
+//! * [`embedded`], [`role`], [`worker`]: the broker and the workers, as processes of one program;
 //! * [`audit`], [`witness`]: local state and visible records while things break;
 //! * [`verify`]: an independent computation of what must have come out, and the comparison;
 //! * [`report`]: the only place that prints.
@@ -10,11 +11,14 @@
 pub mod audit;
 pub mod balances;
 pub mod cluster;
+pub mod embedded;
 pub mod generate;
 pub mod interrupt;
 pub mod job;
 pub mod lag;
 pub mod processes;
 pub mod report;
+pub mod role;
 pub mod verify;
 pub mod witness;
+pub mod worker;

@@ -1,7 +1,6 @@
-//! Worker processes: the `balances` binary, started, stopped and killed by its process id.
+//! Worker processes: this program run again as `balances`, stopped and killed by its process id.
 
 use std::fs::{File, OpenOptions};
-use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tidemill::BoxError;
 
 use crate::job::Job;
+use crate::role;
 
 const POLL: Duration = Duration::from_millis(10);
 /// Lines of a worker's log that are shown when it failed.
@@ -31,7 +31,7 @@ impl WorkerProcess {
     /// Prepares a worker of a job. State and log are kept below `folder`.
     ///
     /// # Errors
-    /// If the `balances` binary is not beside the running program.
+    /// If the running program is not to be found.
     pub fn new(
         name: &str,
         (servers, job): (&str, &Job),
@@ -46,15 +46,15 @@ impl WorkerProcess {
             ("--output", &job.output),
             ("--dead-letters", &job.dead_letters),
         ];
-        let mut arguments: Vec<String> = flags
-            .iter()
-            .flat_map(|(name, value)| [(*name).to_owned(), (*value).to_owned()])
-            .collect();
+        let mut arguments = vec![role::WORKER.to_owned()];
+        for (name, value) in flags {
+            arguments.extend([name.to_owned(), value.to_owned()]);
+        }
         arguments.extend(["--state-dir".to_owned(), state_dir.display().to_string()]);
         arguments.extend_from_slice(more);
         Ok(Self {
             name: name.to_owned(),
-            binary: beside("balances")?,
+            binary: std::env::current_exe()?,
             arguments,
             state_dir,
             log: folder.join(format!("{name}.log")),
@@ -217,17 +217,4 @@ impl Drop for WorkerProcess {
             let _ = child.wait();
         }
     }
-}
-
-/// Returns the path of a program in the folder of the running one.
-fn beside(name: &str) -> io::Result<PathBuf> {
-    let path = std::env::current_exe()?.with_file_name(name);
-    if path.is_file() {
-        return Ok(path);
-    }
-    let message = format!(
-        "{} is missing: build it with `cargo build --release -p tidemill-examples --bins`",
-        path.display()
-    );
-    Err(io::Error::new(io::ErrorKind::NotFound, message))
 }
