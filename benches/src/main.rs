@@ -4,6 +4,7 @@
 //! The harness starts each system as a process of its own, so that its CPU time and memory are
 //! nobody else's. The Rust systems are this same program: `bench worker <system> ..`.
 
+mod brokers;
 mod cluster;
 mod host;
 mod interrupt;
@@ -32,6 +33,10 @@ use tracing_subscriber::EnvFilter;
 use options::{Command, Options, WorkerSystem};
 
 fn main() -> ExitCode {
+    // the embedded broker of a run is this same program
+    if let Some(ended) = tidemill_examples::role::play() {
+        return ended;
+    }
     // librdkafka warns of every retry of a broker that has just started.
     let filter = EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| EnvFilter::new("warn,librdkafka=error"));

@@ -65,6 +65,9 @@ pub(crate) struct BenchOptions {
     /// The broker's folder, to measure and pin the process whose pid is in it
     #[arg(long, env = "TIDEMILL_TEST_KAFKA_DIR")]
     pub(crate) broker_dir: Option<PathBuf>,
+    /// The script that started the broker, which tells what kind it is
+    #[arg(long, env = "TIDEMILL_TEST_BROKER", hide = true)]
+    pub(crate) broker_script: Option<PathBuf>,
     /// Small sizes: shows that everything works, in under 3 minutes. Its numbers mean little
     #[arg(long)]
     pub(crate) smoke: bool,
@@ -118,6 +121,11 @@ pub(crate) enum Pin {
 }
 
 impl BenchOptions {
+    /// Whether the given broker is an embedded one.
+    pub(crate) fn embedded(&self) -> bool {
+        self.broker_script.as_deref().is_some_and(|script| script.ends_with("broker/broker"))
+    }
+
     pub(crate) fn records(&self) -> u64 {
         self.records.unwrap_or(if self.smoke { 200_000 } else { 5_000_000 })
     }

@@ -86,7 +86,7 @@ impl OutputReader {
         for (place, reader) in self.readers.iter_mut().enumerate() {
             let (ledger, records, meaning) = (&mut self.ledger, &mut self.records, self.meaning);
             let ends = &mut self.ends;
-            let mut take = |fetched| match fetched {
+            let mut take = |fetched: Fetched| match fetched {
                 Fetched::Record(record) => {
                     *records += 1;
                     ends[place] = record.offset().next().0;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use tidemill::BoxError;
 
+use crate::brokers::{BrokerRow, Which};
 use crate::latency::Latency;
 use crate::progress::Drained;
 use crate::system::{Job, System};
@@ -103,6 +104,7 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Results {
     pub(crate) rows: Vec<Row>,
+    pub(crate) brokers: Vec<BrokerRow>,
     pub(crate) hashes: Vec<String>,
     pub(crate) wrong: Vec<String>,
     at: (u32, Job, System),
@@ -111,7 +113,7 @@ pub(crate) struct Results {
 impl Results {
     pub(crate) fn new() -> Self {
         let at = (1, Job::Keyed, System::Raw);
-        Self { rows: Vec::new(), hashes: Vec::new(), wrong: Vec::new(), at }
+        Self { rows: Vec::new(), brokers: Vec::new(), hashes: Vec::new(), wrong: Vec::new(), at }
     }
 
     /// What the following numbers are about.
@@ -161,14 +163,17 @@ impl Results {
     /// The median over the rounds.
     pub(crate) fn median(&self, job: Job, system: System, metric: Metric) -> Option<f64> {
         let of = |row: &&Row| (row.job, row.system, row.metric) == (job, system, metric);
-        let mut values: Vec<f64> = self.rows.iter().filter(of).map(|row| row.value).collect();
-        values.sort_unstable_by(f64::total_cmp);
-        let middle = values.len() / 2;
-        match values.len() {
-            0 => None,
-            odd if odd % 2 == 1 => values.get(middle).copied(),
-            _ => Some(f64::midpoint(values[middle - 1], values[middle])),
-        }
+        median(self.rows.iter().filter(of).map(|row| row.value).collect())
+    }
+
+    /// The median over the rounds of a number of a broker.
+    pub(crate) fn broker(
+        &self,
+        which: Which,
+        number: impl Fn(&BrokerRow) -> Option<f64>,
+    ) -> Option<f64> {
+        let rows = self.brokers.iter().filter(|row| row.which == which);
+        median(rows.filter_map(number).collect())
     }
 
     /// The raw numbers.
@@ -176,6 +181,14 @@ impl Results {
         let mut csv = "round,job,system,metric,value\n".to_owned();
         for Row { round, job, system, metric, value } in &self.rows {
             let _ = writeln!(csv, "{round},{job},{system},{},{value:.3}", metric.names().0);
+        }
+        for row in &self.brokers {
+            let (round, which) = (row.round, row.which.name().replace(' ', "-"));
+            let _ = writeln!(csv, "{round},raw,{which},produced_per_s,{:.3}", row.produced_per_s);
+            let _ = writeln!(csv, "{round},raw,{which},consumed_per_s,{:.3}", row.consumed_per_s);
+            if let Some(ready) = row.ready_ms {
+                let _ = writeln!(csv, "{round},raw,{which},ready_ms,{ready:.3}");
+            }
         }
         csv
     }
@@ -186,6 +199,16 @@ impl Results {
         std::fs::write(folder.join("raw.csv"), self.csv())?;
         std::fs::write(folder.join("summary.md"), summary)?;
         Ok(())
+    }
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        odd if odd % 2 == 1 => values.get(middle).copied(),
+        _ => Some(f64::midpoint(values[middle - 1], values[middle])),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::measure::Bench;
 use crate::options::BenchOptions;
 use crate::report::{Conditions, Results, summary};
 use crate::system::{Job, Programs, System};
-use crate::{interrupt, raw, say};
+use crate::{brokers, interrupt, raw, say};
 
 /// Warms the broker up: its just-in-time compiler would else favour whoever comes last.
 const WARM_UP_RECORDS: u64 = 300_000;
@@ -40,6 +40,8 @@ pub(crate) fn run(options: &BenchOptions) -> Result<bool, BoxError> {
     warm_up(&bench)?;
     let mut results = Results::new();
     for round in 1..=options.rounds {
+        let brokers = brokers::measure(&bench.cluster, &bench.folder, options.records(), round)?;
+        results.brokers.extend(brokers);
         for job in &options.jobs {
             measure_job(&bench, round, *job, &mut results)?;
         }
@@ -131,11 +133,15 @@ fn conditions(options: &BenchOptions, core: Option<usize>, this: &Host) -> Condi
             None => "nothing pinned".to_owned(),
         },
         format!(
-            "Tidemill {} ({}), librdkafka {librdkafka}; Kafka Streams {}; broker: Apache Kafka {}",
+            "Tidemill {} ({}), librdkafka {librdkafka}; Kafka Streams {}; broker: {}",
             env!("CARGO_PKG_VERSION"),
             revision(),
             pom_version("java/pom.xml"),
-            pom_version("../runtime/kafka/pom.xml"),
+            if options.embedded() {
+                "the embedded one".to_owned()
+            } else {
+                format!("Apache Kafka {}", pom_version("../runtime/kafka/pom.xml"))
+            },
         ),
     ];
     lines.push(

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::brokers::{BrokerRow, Which};
 use crate::system::{Job, System};
 
 use super::{Metric, Results};
@@ -17,6 +18,8 @@ pub(crate) struct Conditions {
 
 /// Broker and harness share the other core: above this the broker is what limits.
 const BROKER_BUSY: f64 = 0.9;
+/// A demo must not wait for its broker.
+const READY_MS_MAX: f64 = 100.0;
 
 /// Writes it all as Markdown.
 pub(crate) fn summary(results: &Results, conditions: &Conditions) -> String {
@@ -32,6 +35,9 @@ pub(crate) fn summary(results: &Results, conditions: &Conditions) -> String {
             let _ = write!(text, "\n## {job}\n\n{}", table(results, job));
             let _ = write!(text, "\n{}", aims(results, job));
         }
+    }
+    if !results.brokers.is_empty() {
+        let _ = write!(text, "\n## raw client\n\n{}", brokers(results));
     }
     text.push_str("\n## Results\n\n");
     if results.wrong.is_empty() {
@@ -76,6 +82,48 @@ fn table(results: &Results, job: Job) -> String {
             let _ = write!(text, " {} |", ratio.map_or("-".to_owned(), |(a, b)| factor(a / b)));
         }
         text.push('\n');
+    }
+    text
+}
+
+/// A number of both brokers.
+struct Pair {
+    name: &'static str,
+    given: Option<f64>,
+    embedded: Option<f64>,
+}
+
+/// The brokers side by side, and their aims.
+fn brokers(results: &Results) -> String {
+    let pair = |name, number: fn(&BrokerRow) -> Option<f64>| Pair {
+        name,
+        given: results.broker(Which::Given, number),
+        embedded: results.broker(Which::Embedded, number),
+    };
+    let rates = [
+        pair("produced records/s", |row| Some(row.produced_per_s)),
+        pair("consumed records/s", |row| Some(row.consumed_per_s)),
+    ];
+    let ready = pair("process start to first answer, ms", |row| row.ready_ms);
+    let mut text =
+        format!("| | {} | {} |\n|---|--:|--:|\n", Which::Given.name(), Which::Embedded.name());
+    let cell = |value: Option<f64>| value.map_or("-".to_owned(), number);
+    for Pair { name, given, embedded } in rates.iter().chain([&ready]) {
+        let _ = writeln!(text, "| {name} | {} | {} |", cell(*given), cell(*embedded));
+    }
+    text.push('\n');
+    let verdict = |met| if met { "met" } else { "**missed**" };
+    for Pair { name, given, embedded } in rates {
+        let (Some(given), Some(embedded)) = (given, embedded) else { continue };
+        let (reached, verdict) = (factor(embedded / given), verdict(embedded >= given / 2.0));
+        let _ = writeln!(
+            text,
+            "- {name}, embedded / given broker (aim: at least 0.50): {reached}, {verdict}."
+        );
+    }
+    if let Some(ready) = ready.embedded {
+        let verdict = verdict(ready <= READY_MS_MAX);
+        let _ = writeln!(text, "- embedded broker ready (aim: 100 ms): {ready:.0} ms, {verdict}.");
     }
     text
 }
