@@ -15,6 +15,9 @@ CARGO ?= cargo
 # A cluster of your own for demo, test, bench and chaos: make demo KAFKA=host:port
 KAFKA ?=
 export KAFKA
+# Which broker is started where there is a choice: kafka or embedded.
+BROKER ?=
+export BROKER
 TEST_FLAGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
@@ -23,15 +26,14 @@ KILLS ?= 50
 SECONDS ?= 120
 
 WITH_KAFKA := runtime/kafka/with-kafka
-# All programs: demo and chaos start the worker program, which cargo does not build for them.
-EXAMPLES := --release -p tidemill-examples --bins
 DEMO := --release -p tidemill-examples --bin demo
 CHAOS := --release -p tidemill-examples --features failpoints --bin chaos
 BENCH := --release -p tidemill-benches --bin bench
 # The fail points are for tests alone; with another set of features cargo would build Tidemill twice.
 TEST := --release --workspace --features tidemill/failpoints
+EMBEDDED := $(TEST) --bin tidemill-broker
 
-.PHONY: help setup kafka-jars kafka demo test conformance bench chaos lint doc clean-cache
+.PHONY: help setup setup-build kafka-jars kafka demo test conformance bench chaos lint doc clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
@@ -39,6 +41,11 @@ help: ## this list
 
 setup: ## install the missing system packages (as root, with apt-get) or name them
 	@.ci/setup
+	@.ci/fresh
+
+# Without what only Apache Kafka and the tests need.
+setup-build:
+	@.ci/setup --for-build
 	@.ci/fresh
 
 kafka-jars: setup
@@ -49,33 +56,39 @@ kafka: kafka-jars ## start an Apache Kafka for hand use; Ctrl-C stops it
 
 # Each target builds first and starts the broker then: a build can take many minutes or fail.
 
-demo: kafka-jars ## the main job, killed again and again, with its result verified (DEMO_ARGS=...)
-	$(CARGO) build $(EXAMPLES)
-	$(WITH_KAFKA) $(CARGO) run --quiet $(DEMO) -- $(DEMO_ARGS)
+demo: $(if $(filter kafka,$(BROKER)),kafka-jars,setup-build) ## the main job, killed again and again, with its result verified (BROKER=kafka, DEMO_ARGS=...)
+	$(CARGO) build $(DEMO)
+	$(if $(filter kafka,$(BROKER)),$(WITH_KAFKA)) $(CARGO) run --quiet $(DEMO) -- \
+	  $(if $(KAFKA),--bootstrap-servers $(KAFKA)) $(DEMO_ARGS)
 
-test: kafka-jars ## all tests, against a real Apache Kafka (TEST_FLAGS=...)
-	$(CARGO) test $(TEST) --no-run $(TEST_FLAGS)
-	$(WITH_KAFKA) $(CARGO) test $(TEST) $(TEST_FLAGS)
+test: kafka-jars ## all tests on Apache Kafka, those with a broker on the embedded one too (TEST_FLAGS=...)
+	$(CARGO) build $(EMBEDDED)
+	CARGO="$(CARGO)" .ci/test $(TEST) $(TEST_FLAGS)
 
 # By another name in the environment: to bash SECONDS is the age of the shell.
-conformance: kafka-jars ## crashing clients without Tidemill against a broker, SECONDS=120 long
+conformance: kafka-jars ## crashing clients without Tidemill on each broker, SECONDS=120 long (BROKER=...)
+	$(CARGO) build $(EMBEDDED)
 	$(CARGO) test $(TEST) --test workload --no-run
-	TIDEMILL_TEST_WORKLOAD_SECONDS=$(SECONDS) $(WITH_KAFKA) \
-	  $(CARGO) test $(TEST) --test workload transactions_of -- --nocapture
+	for broker in $(or $(BROKER),kafka embedded); do \
+	  BROKER=$$broker TIDEMILL_TEST_WORKLOAD_SECONDS=$(SECONDS) $(WITH_KAFKA) \
+	    $(CARGO) test $(TEST) --test workload transactions_of -- --nocapture || exit; \
+	done
 
 bench: kafka-jars ## measure against a raw client loop and Kafka Streams (BENCH_ARGS=...)
 	$(CARGO) build $(BENCH)
+	$(if $(filter embedded,$(BROKER)),$(CARGO) build $(EMBEDDED))
 	$(WITH_KAFKA) $(CARGO) run --quiet $(BENCH) -- $(BENCH_ARGS)
 
-chaos: kafka-jars ## the demo's topology under KILLS=50 random kills (CHAOS_ARGS=...)
-	$(CARGO) build $(EXAMPLES) --features failpoints
-	$(WITH_KAFKA) $(CARGO) run --quiet $(CHAOS) -- --kills $(KILLS) $(CHAOS_ARGS)
+chaos: $(if $(filter embedded,$(BROKER)),setup-build,kafka-jars) ## the demo's topology under KILLS=50 random kills (BROKER=embedded, CHAOS_ARGS=...)
+	$(CARGO) build $(CHAOS)
+	$(if $(filter embedded,$(BROKER)),,$(WITH_KAFKA)) $(CARGO) run --quiet $(CHAOS) -- \
+	  --kills $(KILLS) $(CHAOS_ARGS)
 
-lint: setup ## formatting and clippy, warnings are errors
+lint: setup-build ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(TEST) --all-targets -- -D warnings
 
-doc: setup ## the API documentation, warnings are errors
+doc: setup-build ## the API documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --workspace --release
 
 clean-cache: ## remove what make keeps in TIDEMILL_CACHE (broker jars, build output)
