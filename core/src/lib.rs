@@ -8,6 +8,7 @@
 //! * [`dsl`]: the same, in terms of streams and tables;
 //! * [`processor`]: what user code sees;
 //! * [`store`]: what a task remembers;
+//! * [`revision`]: which of two events is the newer one;
 //! * [`task`]: one sub-topology on one partition;
 //! * [`transaction`]: the commit protocol;
 //! * [`errors`]: what happens to bad records;
@@ -19,6 +20,7 @@ pub mod dsl;
 pub mod errors;
 pub mod processor;
 pub mod record;
+pub mod revision;
 pub mod serdes;
 pub mod store;
 pub mod task;

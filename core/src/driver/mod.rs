@@ -149,6 +149,15 @@ impl TopologyTestDriver {
         Ok(self.engine.try_borrow().map_err(|_| DriverError::Busy)?.task()?.counts())
     }
 
+    /// Returns how many records a deduplication ignored: they were here before, or are older than
+    /// one that was.
+    ///
+    /// # Errors
+    /// If the driver was closed or stopped by an error.
+    pub fn ignored(&self) -> Result<u64, DriverError> {
+        Ok(self.engine.try_borrow().map_err(|_| DriverError::Busy)?.task()?.ignored())
+    }
+
     /// Returns the handle of a store, for reading and for preparing a test. A write goes to the
     /// changelog with the next record. Of a timestamped store the handle shows the values alone.
     ///

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::serdes::{Serde, SharedSerde};
 use crate::store::{StoreKind, StoreSpec};
+use crate::topology::StoreBuilder;
 
 /// How the store of a table is kept: name, serdes, caching, changelog.
 ///
@@ -107,6 +108,32 @@ impl<K, V> Materialized<K, V> {
             changelog_config: self.changelog_config.clone(),
             ..StoreSpec::new(name, StoreKind::TimestampedKeyValue)
         }
+    }
+}
+
+impl<K: 'static, V: Clone + 'static> Materialized<K, V> {
+    /// Makes the store that an operator keeps for itself: nothing is forwarded from it, so there is
+    /// nothing to cache.
+    pub(super) fn own_store(
+        &self,
+        name: &str,
+        key_serde: SharedSerde<K>,
+        value_serde: SharedSerde<V>,
+    ) -> StoreBuilder<K, V> {
+        let spec = StoreSpec { caching: false, ..self.spec(name) };
+        StoreBuilder::from_parts(spec, key_serde, value_serde)
+    }
+
+    /// Makes a plain store beside the operator's own, with the same changelog settings.
+    pub(super) fn store_beside<K2: 'static, V2: Clone + 'static>(
+        &self,
+        name: &str,
+        key_serde: impl Serde<K2>,
+        value_serde: impl Serde<V2>,
+    ) -> StoreBuilder<K2, V2> {
+        let kind = StoreKind::KeyValue;
+        let spec = StoreSpec { kind, caching: false, ..self.spec(name) };
+        StoreBuilder::from_parts(spec, Arc::new(key_serde), Arc::new(value_serde))
     }
 }
 

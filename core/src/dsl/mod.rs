@@ -22,6 +22,7 @@
 mod aggregate;
 mod branch;
 mod builder;
+mod deduplicate;
 mod graph;
 mod grouped;
 mod materialized;
@@ -34,6 +35,7 @@ mod table;
 
 pub use branch::{Branched, BranchedKStream};
 pub use builder::StreamsBuilder;
+pub use deduplicate::{Deduplicated, DeduplicationWindow, LateRecords, ParkingFull, RevisionOrder};
 pub use grouped::{Grouped, KGroupedStream};
 pub use materialized::Materialized;
 pub use named::Named;

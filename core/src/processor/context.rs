@@ -14,7 +14,9 @@ use crate::errors::{
     DeadLetterError, ErrorHandlerContext, HandlerResponse, Handlers, TaskError, TaskErrorKind,
     dead_letter_headers,
 };
-use crate::record::{Partition, RawRecord, Record, RecordMetadata, StreamTime, TaskId, Timestamp};
+use crate::record::{
+    OwnedRecord, Partition, RawRecord, Record, RecordMetadata, StreamTime, TaskId, Timestamp,
+};
 use crate::store::{ErasedStore, KeyValueStore, StoreCore, StoreError, TimestampedKeyValueStore};
 
 /// An error that no handler absorbed: it travels to the task's caller without another question.
@@ -49,6 +51,8 @@ pub(crate) struct TaskShared {
     pub(crate) commit_requested: bool,
     /// Records that a handler dropped.
     pub(crate) dropped: u64,
+    /// Records that were here before, or are older than one that was.
+    pub(crate) ignored: u64,
     /// For each node: the stores it is connected to.
     pub(crate) connected: Vec<Vec<Rc<dyn ErasedStore>>>,
 }
@@ -303,6 +307,23 @@ impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {
         Err(format!("{} has no child {child} (children: {})", self.name, known.join(", ")).into())
     }
 
+    /// As [`ProcessorContext::forward`], for a record that was kept from an earlier call: what goes
+    /// wrong with it is reported, and dead lettered, as a failure of the record it came from.
+    pub(crate) fn forward_on_behalf(
+        &mut self,
+        source: Option<(&str, Partition, &OwnedRecord)>,
+        record: Record<K, V>,
+    ) -> Result<(), BoxError> {
+        let current = source.map(|(topic, partition, raw)| Current { topic, partition, raw });
+        let mut task = TaskContext {
+            shared: &mut *self.task.shared,
+            collector: &mut *self.task.collector,
+            current,
+            wall_clock: self.task.wall_clock,
+        };
+        self.children.forward(&mut task, record).map_err(Into::into)
+    }
+
     /// Sends a record to the child attached as the `index`-th, if there is one.
     pub(crate) fn forward_to_nth(
         &mut self,
@@ -315,5 +336,10 @@ impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {
     /// Counts a record that an operator drops by its own rules, e.g. for a null key.
     pub(crate) fn note_dropped(&mut self) {
         self.task.shared.dropped += 1;
+    }
+
+    /// Counts a record that is ignored because it, or a newer one, was here before.
+    pub(crate) fn note_ignored(&mut self) {
+        self.task.shared.ignored += 1;
     }
 }

@@ -198,13 +198,13 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     }
 
     /// Turns a key into bytes.
-    pub(super) fn key_bytes(&self, key: &K) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn key_bytes(&self, key: &K) -> Result<Vec<u8>, StoreError> {
         let mut bytes = Vec::new();
         self.write_key(key, &mut bytes)?;
         Ok(bytes)
     }
 
-    pub(super) fn key_from(&self, bytes: &[u8]) -> Result<K, StoreError> {
+    pub(crate) fn key_from(&self, bytes: &[u8]) -> Result<K, StoreError> {
         self.key_serde
             .deserialize(&self.changelog, Some(bytes))
             .map_err(|cause| serde_error(&self.spec, "deserialize a key", cause))

@@ -139,6 +139,7 @@ impl<R: RawRecord> Task<R> {
             punctuations: PunctuationQueue::default(),
             commit_requested: false,
             dropped: 0,
+            ignored: 0,
             connected: topology.nodes().iter().map(connected).collect(),
         };
         let mut assembly = Assembly::new(topology, &config.application_id, collector);
@@ -405,6 +406,13 @@ impl<R: RawRecord> Task<R> {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.processed, self.shared.dropped)
+    }
+
+    /// Returns how many records a deduplication ignored: they were here before, or are older than
+    /// one that was.
+    #[must_use]
+    pub fn ignored(&self) -> u64 {
+        self.shared.ignored
     }
 
     /// Returns the task's stream time.

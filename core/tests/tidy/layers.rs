@@ -12,10 +12,11 @@ const CORE: Layers = &[
     ("errors", &["record"]),
     ("store", &["record", "serdes", "errors"]),
     ("processor", &["record", "serdes", "errors", "store"]),
+    ("revision", &["record", "serdes", "errors"]),
     ("topology", &["record", "serdes", "errors", "store", "processor"]),
     ("task", &["record", "serdes", "errors", "store", "processor", "topology"]),
     ("transaction", &["record", "errors", "store"]),
-    ("dsl", &["record", "serdes", "errors", "store", "processor", "topology"]),
+    ("dsl", &["record", "serdes", "errors", "store", "processor", "topology", "revision"]),
     ("driver", &["record", "serdes", "errors", "store", "processor", "topology", "task"]),
 ];
 
