@@ -25,9 +25,10 @@ mod clock;
 pub mod config;
 mod error;
 mod failpoint;
+mod mutation;
 mod restore;
 #[cfg(feature = "simulation")]
-mod simulation;
+pub mod simulation;
 pub mod storage;
 mod topics;
 mod worker;

@@ -24,5 +24,7 @@ pub mod fault;
 pub mod group;
 pub mod journal;
 pub mod log;
+#[cfg(feature = "mutations")]
+pub mod mutation;
 pub mod server;
 pub mod transaction;

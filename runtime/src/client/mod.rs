@@ -42,10 +42,6 @@
 //! | `Admin::delete_records` | `DeleteRecords` | DeleteRecords |
 
 #[cfg(feature = "simulation")]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the harness is built on it next")
-)]
 pub(crate) mod embedded;
 mod error;
 mod kafka;

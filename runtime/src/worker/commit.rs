@@ -18,6 +18,7 @@ use super::outbox::ChangelogTarget;
 use super::slot::Slot;
 use super::status::count;
 use super::{Chore, Worker};
+use crate::mutation::{self, Guard};
 use crate::world::World;
 
 /// A call of the protocol is given so long before it is made again.
@@ -253,6 +254,9 @@ impl<W: World> Worker<W> {
 
     fn how_clean(&mut self, began: Instant, doubted: bool) -> Input {
         let troubled = self.outbox.producer.troubled();
+        if mutation::removed(Guard::ReplaceProducer) {
+            return Input::Done;
+        }
         if doubted || troubled || self.shared.world.monotonic() - began >= SUSPECT_AFTER {
             return Input::DoneSuspect;
         }
@@ -262,6 +266,8 @@ impl<W: World> Worker<W> {
     /// Writes what every touched task staged, now that it is committed (INV-2, INV-3).
     fn publish(&mut self, plans: Vec<CommitPlan>, proof: &Acknowledgements) -> Result<(), Error> {
         let written = self.changelog_positions()?;
+        #[cfg(feature = "mutations")]
+        self.mutant.keep(proof);
         self.shared.world.pass("S6");
         let mut purge = Vec::new();
         for plan in plans {
@@ -340,6 +346,8 @@ impl<W: World> Worker<W> {
         match settled {
             Settled::Nothing | Settled::Committed => Ok(()),
             Settled::RolledBack | Settled::Fenced => {
+                #[cfg(feature = "mutations")]
+                self.mutate_rollback();
                 self.close_tasks();
                 self.shared.world.pass("X2");
                 self.must_reopen = true;

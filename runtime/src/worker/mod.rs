@@ -19,6 +19,8 @@ mod chore;
 mod commit;
 mod consistency;
 mod leave;
+#[cfg(feature = "mutations")]
+mod mutants;
 mod outbox;
 mod positions;
 mod rebalance;
@@ -130,6 +132,9 @@ pub(crate) struct Worker<W: World> {
 
     last_commit: Instant,
     last_purge: Instant,
+
+    #[cfg(feature = "mutations")]
+    mutant: mutants::Mutant,
 }
 
 impl<W: World> Worker<W> {
@@ -176,6 +181,8 @@ impl<W: World> Worker<W> {
             restored_sender,
             last_commit: now,
             last_purge: now,
+            #[cfg(feature = "mutations")]
+            mutant: mutants::Mutant::default(),
         })
     }
 }

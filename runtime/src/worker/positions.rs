@@ -11,6 +11,7 @@ use crate::Error;
 use crate::client::seam::{Administer, Consume};
 use crate::client::{Committed, Isolation, OffsetSpec};
 use crate::config::AutoOffsetReset;
+use crate::mutation::{self, Guard};
 use crate::topics::retrying;
 use crate::world::World;
 
@@ -80,13 +81,17 @@ impl<W: World> Worker<W> {
         end: OffsetSpec,
     ) -> Result<BTreeMap<TopicPartition, Offset>, Error> {
         let config = &self.shared.config;
+        let isolation = match mutation::removed(Guard::RestoreToHighWatermark) {
+            true => Isolation::ReadCommitted,
+            false => Isolation::ReadUncommitted,
+        };
         let ends = retrying(
             &self.shared.world,
             config.task_timeout,
             "could not read the ends of the logs",
             |timeout| {
                 let admin = &self.shared.admin;
-                admin.list_offsets(partitions, end, Isolation::ReadUncommitted, timeout)
+                admin.list_offsets(partitions, end, isolation, timeout)
             },
         )?;
         Ok(ends.into_iter().collect())

@@ -157,6 +157,8 @@ impl<W: World> Worker<W> {
     fn begin(&mut self, tasks: BTreeSet<TaskId>) -> Result<(), Error> {
         let assignment = self.assignment.clone();
         self.positions = self.resolve_positions(&assignment)?;
+        #[cfg(feature = "mutations")]
+        self.mutate_positions();
         let starts: Vec<(TopicPartition, Offset)> = self
             .positions
             .iter()

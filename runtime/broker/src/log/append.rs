@@ -43,7 +43,8 @@ impl PartitionLog {
             self.stamp(self.recompress(self.check_records(batch, context.now)?)?, context.now);
         if batch.producer_id() >= 0 {
             let known = self.producers.get(&batch.producer_id());
-            if let Some(written) = known.and_then(|known| known.duplicate(&batch)) {
+            let known_batch = known.filter(|_| checks_sequences());
+            if let Some(written) = known_batch.and_then(|known| known.duplicate(&batch)) {
                 let append_time = self.config.append_time.then_some(written.timestamp);
                 return Ok(Appended { base_offset: written.base_offset, append_time });
             }
@@ -249,4 +250,12 @@ pub(super) fn marker_of(batch: &Batch) -> (bool, i32) {
     let epoch = first.value.as_deref().and_then(|value| value.get(2..6));
     let epoch = epoch.and_then(|bytes| bytes.try_into().ok()).map_or(-1, i32::from_be_bytes);
     (kind == Some(&[0, 1]), epoch)
+}
+
+/// Whether sequence numbers are checked: always, but for tests that want to see what happens else.
+pub(super) fn checks_sequences() -> bool {
+    #[cfg(feature = "mutations")]
+    return crate::mutation::sequences_are_checked();
+    #[cfg(not(feature = "mutations"))]
+    true
 }

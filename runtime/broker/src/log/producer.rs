@@ -112,7 +112,7 @@ impl Producer {
             let last = self.last_sequence();
             let follows = first == last.wrapping_add(1) && last != i32::MAX;
             let wraps = first == 0 && last == i32::MAX;
-            if !(follows || wraps) {
+            if !(follows || wraps) && super::append::checks_sequences() {
                 return Err(Refusal::out_of_order(id, epoch, first, last));
             }
         }

@@ -301,6 +301,7 @@ impl Administer for Admin {
 
 impl Admin {
     /// See [`crate::client::Admin::delete_topics`]; the seam has no need of it, simulations have.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for tests of this client"))]
     pub(crate) fn delete_topics(
         &self,
         names: &[&str],

@@ -113,6 +113,7 @@ impl Scheduler {
         self.0.borrow().process(process).killed
     }
 
+    #[cfg(test)]
     pub(crate) fn is_frozen(&self, process: ProcessId) -> bool {
         self.0.borrow().process(process).frozen
     }

@@ -9,8 +9,8 @@ use super::scheduler::{FiberId, wake};
 /// A flag that anybody raises and fibers wait for. A raise before the wait is not lost; several
 /// raises before a wait are one.
 ///
-/// It is `Send` and `Sync` so that it can be part of what real threads share, but it wakes fibers of
-/// the thread only that raises it.
+/// It is `Send` and `Sync` so that it can be part of what real threads share, but it wakes fibers
+/// of the thread only that raises it.
 #[derive(Clone)]
 pub(crate) struct Signal(Arc<Inner>);
 

@@ -39,11 +39,15 @@ impl MemoryDirectory {
         }
         let mut directories = process.drive.directories.borrow_mut();
         // as random as a process id has to be: no two directories have the same
-        let number = directories.len() + 1;
-        let files = directories.entry(path.clone()).or_insert_with(|| DirectoryFiles {
-            process_id: format!("{number:08x}-0000-4000-8000-{number:012x}"),
-            locked_by: None,
-            tasks: Default::default(),
+        let files = directories.entry(path.clone()).or_insert_with(|| {
+            let made = &process.drive.made;
+            made.set(made.get() + 1);
+            let number = made.get();
+            DirectoryFiles {
+                process_id: format!("{number:08x}-0000-4000-8000-{number:012x}"),
+                locked_by: None,
+                tasks: Default::default(),
+            }
         });
         if let Some(holder) = files.locked_by {
             return Err(StateDirectoryError::InUse { path, holder: format!("process {holder}") });

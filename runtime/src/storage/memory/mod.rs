@@ -74,6 +74,8 @@ type Hook = Box<dyn Fn(DiskCall) -> Option<DiskFault>>;
 pub(crate) struct Drive {
     directories: Rc<RefCell<BTreeMap<PathBuf, DirectoryFiles>>>,
     mounts: Rc<Cell<u64>>,
+    /// How many state directories were ever made.
+    made: Rc<Cell<usize>>,
     wall_clock: Rc<dyn Fn() -> Timestamp>,
 }
 
@@ -86,8 +88,12 @@ impl fmt::Debug for Drive {
 impl Drive {
     /// Makes an empty one; the clock is for the times of files.
     pub(crate) fn new(wall_clock: impl Fn() -> Timestamp + 'static) -> Self {
-        let directories = Rc::default();
-        Self { directories, mounts: Rc::default(), wall_clock: Rc::new(wall_clock) }
+        Self {
+            directories: Rc::default(),
+            mounts: Rc::default(),
+            made: Rc::default(),
+            wall_clock: Rc::new(wall_clock),
+        }
     }
 
     /// Gives it to a process that starts.
@@ -113,7 +119,13 @@ impl Drive {
         files.borrow().dump()
     }
 
+    /// Deletes a state directory that no process has, as an operator does, or a disk that is lost.
+    pub(crate) fn remove(&self, state_dir: &Path) {
+        self.directories.borrow_mut().retain(|path, _| !path.starts_with(state_dir));
+    }
+
     /// Returns all state directories and the tasks that have contents there.
+    #[cfg(test)]
     pub(crate) fn tasks(&self) -> Vec<(PathBuf, TaskId)> {
         let directories = self.directories.borrow();
         let of = |(path, directory): (&PathBuf, &DirectoryFiles)| -> Vec<(PathBuf, TaskId)> {

@@ -33,6 +33,7 @@ use crate::client::kafka::code;
 use crate::client::kafka::error::{self, invalid};
 use crate::client::types::{ClientConfig, GroupEvent};
 use crate::client::waker::Waker;
+use crate::mutation::{Guard, removed};
 use crate::simulation::fiber::{ProcessId, Scheduler, Signal};
 
 /// A consumer of the simulated broker.
@@ -285,6 +286,10 @@ impl Consumer {
     /// See [`crate::client::Consumer::group_metadata`].
     pub(super) fn identity(&self) -> GroupMetadata {
         let member = self.core.member.borrow();
+        if removed(Guard::GroupMetadata) {
+            let group = self.core.settings.group.clone();
+            return GroupMetadata { group, generation: -1, member: String::new(), instance: None };
+        }
         GroupMetadata {
             group: self.core.settings.group.clone(),
             generation: member.generation,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::ResponseKind;
+use kafka_protocol::messages::{RequestKind, ResponseKind};
 use tidemill_broker::engine::{Call, Handled, Millis};
 use tidemill_broker::fault::{Decision, Fate};
 
@@ -133,6 +133,11 @@ impl Network {
         let handled = {
             let mut state = self.0.state.borrow_mut();
             let Some(engine) = &mut state.engine else { return };
+            if let (RequestKind::DeleteRecords(_), Some(look)) =
+                (&call.request, &*self.0.deletion.borrow())
+            {
+                look(engine);
+            }
             let handled = engine.handle(now, call);
             if let Handled::Waiting(ticket) = handled {
                 state.tickets.insert(ticket, asked);

@@ -64,12 +64,17 @@ pub(super) trait Endpoint {
 #[derive(Clone)]
 pub(crate) struct Network(Rc<Inner>);
 
+/// Looks at the engine.
+type Look = Box<dyn Fn(&Engine)>;
+
 struct Inner {
     scheduler: Scheduler,
     /// What the wall clock shows when the simulation starts.
     start: Millis,
     latency: Latency,
     state: RefCell<State>,
+    /// Looks at the engine before records are deleted.
+    deletion: RefCell<Option<Look>>,
 }
 
 impl Network {
@@ -81,7 +86,13 @@ impl Network {
         latency: Latency,
     ) -> Self {
         let state = RefCell::new(State::new(config));
-        Self(Rc::new(Inner { scheduler: scheduler.clone(), start, latency, state }))
+        Self(Rc::new(Inner {
+            scheduler: scheduler.clone(),
+            start,
+            latency,
+            state,
+            deletion: RefCell::default(),
+        }))
     }
 
     pub(crate) fn scheduler(&self) -> &Scheduler {
@@ -102,6 +113,11 @@ impl Network {
     /// Looks at the plan: what fired, what is held.
     pub(crate) fn with_faults<R>(&self, look: impl FnOnce(&mut Faults) -> R) -> R {
         look(&mut self.0.state.borrow_mut().faults)
+    }
+
+    /// Has somebody look at the engine whenever a client is about to delete records.
+    pub(crate) fn before_deletion(&self, look: impl Fn(&Engine) + 'static) {
+        *self.0.deletion.borrow_mut() = Some(Box::new(look));
     }
 
     /// Does something with the engine, unless the broker is down: hooks, oracles.
