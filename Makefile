@@ -23,14 +23,19 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
 KILLS ?= 50
+# The simulation: one seed to replay, or how many to run, and from where
+SEED ?=
+SEEDS ?= 2000
+FIRST ?= 0
 SECONDS ?= 120
 
 WITH_KAFKA := runtime/kafka/with-kafka
 DEMO := --release -p tidemill-examples --bin demo
 CHAOS := --release -p tidemill-examples --features failpoints --bin chaos
 BENCH := --release -p tidemill-benches --bin bench
-# The fail points are for tests alone; with another set of features cargo would build Tidemill twice.
-TEST := --release --workspace --features tidemill/failpoints
+# Fail points, the simulation and its mutations are for tests alone; with another set of features
+# cargo would build Tidemill twice.
+TEST := --release --workspace --features tidemill/failpoints,tidemill/mutations
 EMBEDDED := $(TEST) --bin tidemill-broker
 
 .PHONY: help setup setup-build kafka-jars kafka demo test conformance bench chaos lint doc clean-cache
@@ -73,6 +78,10 @@ conformance: kafka-jars ## crashing clients without Tidemill on each broker, SEC
 	  BROKER=$$broker TIDEMILL_TEST_WORKLOAD_SECONDS=$(SECONDS) $(WITH_KAFKA) \
 	    $(CARGO) test $(TEST) --test workload transactions_of -- --nocapture || exit; \
 	done
+
+sim: setup ## simulated clusters with faults: SEEDS=2000, or one again with SEED=n
+	TIDEMILL_SIM_SEED=$(SEED) TIDEMILL_SIM_SEEDS=$(SEEDS) TIDEMILL_SIM_FIRST=$(FIRST) $(CARGO) test \
+	  $(TEST:--workspace=-p tidemill) --test sim -- --nocapture everything_holds
 
 bench: kafka-jars ## measure against a raw client loop and Kafka Streams (BENCH_ARGS=...)
 	$(CARGO) build $(BENCH)

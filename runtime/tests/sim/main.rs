@@ -1,0 +1,70 @@
+//! The simulation, over many seeds: whole clusters with faults, against independent oracles.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `TIDEMILL_SIM_SEED` | run this seed alone, and tell what happened |
+//! | `TIDEMILL_SIM_SEEDS` | how many seeds, instead of the number of each test run |
+//! | `TIDEMILL_SIM_FIRST` | the first of them; default 0 |
+
+#![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
+
+mod cases;
+#[cfg(feature = "mutations")]
+mod mutants;
+mod planted;
+mod seeds;
+
+use std::collections::BTreeMap;
+
+use cases::case;
+
+/// So many seeds belong to each run of the tests.
+const SEEDS: u64 = 2_000;
+
+fn run(seed: u64) -> Result<BTreeMap<String, u64>, String> {
+    let (simulation, inputs) = case(seed);
+    match simulation.run(inputs) {
+        Ok(report) => Ok(report.counts().clone()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[test]
+fn everything_holds_whatever_fails() {
+    if let Some(seed) = seeds::number("TIDEMILL_SIM_SEED") {
+        let (simulation, inputs) = case(seed);
+        match simulation.run(inputs) {
+            Ok(report) => {
+                report.events().iter().for_each(|(at, what)| println!("{at:>14.3?}  {what}"));
+                println!("{report}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        return;
+    }
+    let count = seeds::number("TIDEMILL_SIM_SEEDS").unwrap_or(SEEDS);
+    let first = seeds::number("TIDEMILL_SIM_FIRST").unwrap_or(0);
+    let summary = seeds::run(first, count, 10, run);
+    for (name, count) in &summary.counts {
+        println!("{count:>10}  {name}");
+    }
+    let failures: Vec<_> = summary.failures.iter().map(|(_, failure)| failure.as_str()).collect();
+    assert!(failures.is_empty(), "{} failed:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    let trace = |seed: u64| {
+        let (simulation, inputs) = case(seed);
+        let report = simulation.run(inputs).map_err(|error| error.to_string());
+        report.map(|report| (report.trace_hash(), report.events().to_vec()))
+    };
+    let mut hashes = std::collections::BTreeSet::new();
+    for seed in 0..12 {
+        let first = trace(seed).unwrap_or_else(|error| panic!("{error}"));
+        let second = trace(seed).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(first, second, "seed {seed}");
+        hashes.insert(first.0);
+    }
+    assert_eq!(hashes.len(), 12, "different seeds give different traces");
+}
