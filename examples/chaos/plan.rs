@@ -8,6 +8,9 @@ const PLACES: [&str; 10] = ["S0", "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8"
 const PLACES_OF_ZOMBIES: [&str; 2] = ["X1", "X2"];
 /// Places in the middle of a commit, to fall asleep at.
 const PLACES_TO_SLEEP: [&str; 4] = ["S2", "S3", "S4", "S5"];
+/// In the middle of a commit a worker goes on with it when it wakes, and learns from the answer that it
+/// was replaced; elsewhere the group may be the first to tell it, and nothing is left to abort.
+const PLACE_TO_BE_REPLACED_AT: &str = "S2";
 
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,12 +30,13 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Returns the fail point that the victim has to be started with: place and action.
-    pub(super) fn fail_point(self) -> Option<(&'static str, &'static str)> {
+    /// Returns the fail points that the victim has to be started with: places and actions.
+    pub(super) fn fail_points(self) -> Vec<(&'static str, &'static str)> {
         match self {
-            Self::KillAt(place) | Self::ZombieKilledAt(place) => Some((place, "kill")),
-            Self::ZombieAt(place) => Some((place, "stop")),
-            Self::Kill | Self::Zombie | Self::BrokerRestart => None,
+            Self::KillAt(place) => vec![(place, "kill")],
+            Self::ZombieAt(place) => vec![(place, "stop")],
+            Self::ZombieKilledAt(place) => vec![(PLACE_TO_BE_REPLACED_AT, "stop"), (place, "kill")],
+            Self::Kill | Self::Zombie | Self::BrokerRestart => Vec::new(),
         }
     }
 

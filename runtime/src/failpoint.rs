@@ -1,7 +1,7 @@
 //! Named places in the commit protocol at which a test can stop the process.
 //!
 //! Compiled only with the feature `failpoints`, which nothing but the test suite and `make chaos`
-//! turn on. `TIDEMILL_TEST_FAILPOINT=<name>:<n>:<action>` arms one place: at the n-th pass (from 1)
+//! turn on. `TIDEMILL_TEST_FAILPOINT=<name>:<n>:<action>` arms a place: at the n-th pass (from 1)
 //! the process is ended by SIGKILL (`kill`), stopped by SIGSTOP (`stop`), or the thread panics
 //! (`panic`). Names are the steps of `docs/TRANSACTIONS.md`: `S0` to `S8`, `X1` to `X3`.
 
@@ -26,22 +26,26 @@ mod armed {
         passed: AtomicU64,
     }
 
-    fn armed() -> Option<&'static Armed> {
-        static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
+    fn armed() -> &'static [Armed] {
+        static ARMED: OnceLock<Vec<Armed>> = OnceLock::new();
         let read = || {
-            let text = std::env::var("TIDEMILL_TEST_FAILPOINT").ok()?;
-            let mut parts = text.splitn(3, ':');
-            let (name, pass, action) = (parts.next()?, parts.next()?, parts.next()?);
-            let pass = pass.parse().ok()?;
-            let (name, action) = (name.to_owned(), action.to_owned());
-            Some(Armed { name, pass, action, passed: AtomicU64::new(0) })
+            let text = std::env::var("TIDEMILL_TEST_FAILPOINT").unwrap_or_default();
+            text.split(',').filter_map(parse).collect()
         };
-        ARMED.get_or_init(read).as_ref()
+        ARMED.get_or_init(read)
     }
 
-    /// Passes a place; acts if it is the armed one and this is the pass.
+    fn parse(text: &str) -> Option<Armed> {
+        let mut parts = text.splitn(3, ':');
+        let (name, pass, action) = (parts.next()?, parts.next()?, parts.next()?);
+        let pass = pass.parse().ok()?;
+        let (name, action) = (name.to_owned(), action.to_owned());
+        Some(Armed { name, pass, action, passed: AtomicU64::new(0) })
+    }
+
+    /// Passes a place; acts if it is an armed one and this is the pass.
     pub(crate) fn pass(name: &'static str) {
-        let Some(armed) = armed().filter(|armed| armed.name == name) else { return };
+        let Some(armed) = armed().iter().find(|armed| armed.name == name) else { return };
         if armed.passed.fetch_add(1, Ordering::SeqCst) + 1 != armed.pass {
             return;
         }
