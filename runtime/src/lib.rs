@@ -13,6 +13,8 @@
 //! * [`storage`]: the only code that knows RocksDB;
 //! * `restore`: from changelogs to stores;
 //! * [`app`]: starting, watching and stopping all of it.
+//!
+//! Beside it, [`revision`] makes revisions for events, wherever they are produced.
 
 /// The example of the README compiles.
 #[cfg(doctest)]
@@ -27,6 +29,7 @@ mod error;
 mod failpoint;
 mod mutation;
 mod restore;
+pub mod revision;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod storage;

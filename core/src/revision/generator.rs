@@ -101,8 +101,9 @@ impl HybridRevisions {
     pub fn starting_above(mut self, mark: Option<i64>) -> Self {
         // rounded up: above the mark whatever node made it
         let slot = mark.map_or(0, |mark| mark / self.spread + i64::from(mark % self.spread > 0));
-        *self.last.get_mut() = slot.max(0);
-        *self.mark.get_mut() = slot.max(0);
+        let last = slot.max(*self.last.get_mut());
+        *self.last.get_mut() = last;
+        *self.mark.get_mut() = last;
         self
     }
 
@@ -126,6 +127,14 @@ impl HybridRevisions {
                 Err(newer) => last = newer,
             }
         }
+    }
+
+    /// Returns true if [`HybridRevisions::next`] would not ask for a new mark.
+    #[must_use]
+    pub fn is_allowed(&self, now: Timestamp) -> bool {
+        let next = self.last.load(Ordering::Acquire).checked_add(1);
+        let slot = self.first_slot(now).ok().max(next);
+        slot.is_some_and(|slot| slot <= self.mark.load(Ordering::Acquire))
     }
 
     /// Returns the mark to be stored so that revisions can be given out for as long as `ahead`.

@@ -79,6 +79,8 @@ pub struct Metrics {
     pub records: u64,
     /// Records dropped by handlers or by an operator's own rules.
     pub dropped: u64,
+    /// Records that a deduplication ignored: they were here before, or are older than one that was.
+    pub ignored: u64,
     /// Commits acknowledged.
     pub commits: u64,
     /// Transactions aborted.
@@ -274,6 +276,7 @@ impl Tidemill {
         Metrics {
             records: sum(|status| &status.records),
             dropped: sum(|status| &status.dropped),
+            ignored: sum(|status| &status.ignored),
             commits: sum(|status| &status.commits),
             aborts: sum(|status| &status.aborts),
             rebuilds: sum(|status| &status.rebuilds),

@@ -416,7 +416,7 @@ impl<W: World> Worker<W> {
             readers.push(self.readers.remove(&input).expect("each input has one reader"));
         }
         tracing::info!(task = %task_id, worker = self.identity.worker, "running");
-        let running = Running { task, readers, storage, changelogs, counted: (0, 0) };
+        let running = Running { task, readers, storage, changelogs, counted: (0, 0, 0) };
         self.slots.insert(task_id, Slot::Running(Box::new(running)));
         Ok(())
     }

@@ -130,7 +130,8 @@ impl<W: World> Worker<W> {
             let (processed, dropped) = task.counts();
             count(&self.status.records, processed - counted.0);
             count(&self.status.dropped, dropped - counted.1);
-            *counted = (processed, dropped);
+            count(&self.status.ignored, task.ignored() - counted.2);
+            *counted = (processed, dropped, task.ignored());
         }
         Ok(any)
     }

@@ -36,7 +36,7 @@ pub(super) struct Running<W: World> {
     /// One for each store, `None` where logging is off.
     pub(super) changelogs: Vec<Option<ChangelogTarget>>,
     /// What was counted before, to report differences.
-    pub(super) counted: (u64, u64),
+    pub(super) counted: (u64, u64, u64),
 }
 
 impl<W: World> Running<W> {
