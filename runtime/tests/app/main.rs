@@ -12,6 +12,7 @@ mod broker;
 mod crash;
 mod poison;
 mod restart;
+mod revisions;
 mod start;
 mod state;
 mod support;

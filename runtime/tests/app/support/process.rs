@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use tidemill::topology::Topology;
 use tidemill::{StreamThreadExceptionResponse, Tidemill};
 
 use super::ledger::Spec;
@@ -15,6 +16,11 @@ const SPEC: &str = "TIDEMILL_TEST_WORKER";
 #[test]
 #[ignore = "a worker that other tests run as a process of its own"]
 fn worker() {
+    run_worker(Spec::topology);
+}
+
+/// Runs a topology made of the specification that the process was started with.
+pub(crate) fn run_worker(topology: impl FnOnce(&Spec) -> Topology) {
     let spec = std::env::var(SPEC).expect("only tests run this, with a specification");
     let spec: Spec = serde_json::from_str(&spec).unwrap();
     tracing_subscriber::fmt()
@@ -23,7 +29,7 @@ fn worker() {
         .with_writer(std::io::stderr)
         .init();
     let replace = spec.replace;
-    let app = Tidemill::new(spec.topology(), spec.config()).unwrap();
+    let app = Tidemill::new(topology(&spec), spec.config()).unwrap();
     let app = app.with_uncaught_exception_handler(move |_| {
         if replace {
             StreamThreadExceptionResponse::ReplaceThread
@@ -47,10 +53,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a worker. `failpoint`: `<name>:<n>:<action>`.
     pub(crate) fn start(spec: &Spec, failpoint: Option<&str>) -> Self {
+        Self::start_test("support::process::worker", spec, failpoint)
+    }
+
+    /// Starts a worker whose body is another test of this binary.
+    pub(crate) fn start_test(test: &str, spec: &Spec, failpoint: Option<&str>) -> Self {
         let log = spec.state_dir.with_file_name(unique("worker")).with_extension("log");
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args(["--ignored", "--exact", "--nocapture", "support::process::worker"])
+            .args(["--ignored", "--exact", "--nocapture", test])
             .env(SPEC, serde_json::to_string(spec).unwrap())
             .env_remove("TIDEMILL_TEST_FAILPOINT")
             .stdin(Stdio::null())
