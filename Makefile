@@ -98,7 +98,7 @@ lint: setup-build ## formatting and clippy, warnings are errors
 	$(CARGO) clippy $(TEST) --all-targets -- -D warnings
 
 doc: setup-build ## the API documentation, warnings are errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --workspace --release
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --workspace --release --features tidemill/simulation
 
 clean-cache: ## remove what make keeps in TIDEMILL_CACHE (broker jars, build output)
 	rm -rf "$(TIDEMILL_CACHE)"/kafka-* "$(TIDEMILL_CACHE)/target"
