@@ -1,8 +1,12 @@
 //! Forgetting: what is known at which time, and that nothing is left behind.
 
-use tidemill_core::dsl::{Deduplicated, Materialized};
+use tidemill_core::dsl::{Deduplicated, DeduplicationWindow, Materialized};
+use tidemill_core::errors::Handlers;
+use tidemill_core::store::{StoreIndex, TaskStorage};
+use tidemill_core::task::TaskIdle;
 
-use crate::common::{Run, Text, deduplicated, millis, revision, topology};
+use crate::common::{Run, Text, deduplicated, millis, revision, texts, topology};
+use crate::fixture::{Fixture, record};
 
 fn run(options: Deduplicated<Text, Text>) -> Run {
     Run::new(&topology(|stream| {
@@ -66,4 +70,27 @@ fn a_jump_of_stream_time_forgets_in_batches_but_nobody_notices() {
     assert_eq!(store_has(&run), 1, "the rest went with the next commit");
     assert_eq!(run.entries("last-expiry"), 2);
     assert_eq!(run.send("k4999", Some("1"), 110), [""; 0]);
+}
+
+#[test]
+fn forgetting_keeps_up_with_any_number_of_records_a_commit() {
+    const RECORDS: i64 = 10_000;
+    let topology = topology(|stream| {
+        let ids = Materialized::as_("ids").with_key_serde(texts());
+        stream.deduplicate_by_id(|v| v.clone(), DeduplicationWindow::of(millis(10)), ids)
+    });
+    let mut fixture = Fixture::with(&topology, TaskIdle::Never, Handlers::default());
+    for commit in 0..8 {
+        for number in commit * RECORDS..(commit + 1) * RECORDS {
+            fixture.task.enqueue(0, record(number, commit * 20, "k", &number.to_string()));
+        }
+        assert_eq!(fixture.process_all(), 10_000);
+        fixture.commit();
+        let left = |store| fixture.storage.borrow().approximate_len(StoreIndex(store));
+        assert_eq!(
+            (left(0), left(1)),
+            (10_000, 10_000),
+            "commit {commit}: only the last are known"
+        );
+    }
 }

@@ -43,10 +43,18 @@ fn goes_on(
     stream_time: i64,
     records: &[(&str, &str, i64)],
 ) -> (Vec<String>, u64) {
-    let storage = restored(run, topology);
+    run_on(&restored(run, topology), topology, stream_time, records)
+}
+
+fn run_on(
+    storage: &Rc<RefCell<MemoryStorage>>,
+    topology: &Topology,
+    stream_time: i64,
+    records: &[(&str, &str, i64)],
+) -> (Vec<String>, u64) {
     let mut sent = Recorder::default();
     let config = config(TaskIdle::Never, Handlers::default());
-    let mut task = Task::new(topology, config, storage, &mut sent, NOW).unwrap();
+    let mut task = Task::new(topology, config, storage.clone(), &mut sent, NOW).unwrap();
     task.resume(0, start(0, stream_time));
     for (offset, (key, value, at)) in (0..).zip(records) {
         task.enqueue(0, record(offset, *at, key, value));
@@ -113,4 +121,27 @@ fn rv9_ids_and_their_window_survive_a_restore() {
     let (out, ignored) = goes_on(&run, &topology, 105, &records);
     assert_eq!(out, ["a", "b"]);
     assert_eq!(ignored, 2);
+}
+
+#[test]
+fn an_entry_of_the_index_that_is_not_the_keys_own_is_dropped() {
+    let topology = topology(|stream| {
+        let options = deduplicated().forget_after(millis(100));
+        stream.try_deduplicate_by_revision(revision, options, Materialized::as_("last"))
+    });
+    let run = Run::new(&topology);
+    run.send("tea", Some("5"), 10);
+    let storage = restored(&run, &topology);
+    // as if only the store, not its index, had been wiped once: `tea` was armed at 7 then
+    let index = StoreIndex(1);
+    let stale = [&(7 ^ i64::MIN).to_be_bytes()[..], b"tea"].concat();
+    storage.borrow_mut().stage(index, &stale, Some(&[1]));
+    let checkpoint = Checkpoint { commit_number: 2, ..Checkpoint::default() };
+    storage.borrow_mut().publish(checkpoint, proof()).unwrap();
+    assert_eq!(storage.borrow().approximate_len(index), 2);
+    let (out, ignored) = run_on(&storage, &topology, 10, &[("tea", "5", 20), ("milk", "1", 111)]);
+    assert_eq!((out, ignored), (vec!["1".to_owned()], 1));
+    // `tea` was seen at 20 and put back, under one time only
+    assert_eq!(storage.borrow().approximate_len(index), 2);
+    assert_eq!(storage.borrow().approximate_len(StoreIndex(0)), 2);
 }
