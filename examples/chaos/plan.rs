@@ -8,8 +8,8 @@ const PLACES: [&str; 10] = ["S0", "S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8"
 const PLACES_OF_ZOMBIES: [&str; 2] = ["X1", "X2"];
 /// Places in the middle of a commit, to fall asleep at.
 const PLACES_TO_SLEEP: [&str; 4] = ["S2", "S3", "S4", "S5"];
-/// In the middle of a commit a worker goes on with it when it wakes, and learns from the answer that it
-/// was replaced; elsewhere the group may be the first to tell it, and nothing is left to abort.
+/// In the middle of a commit a worker goes on with it when it wakes, and the answer tells it that
+/// it was replaced; elsewhere the group may be the first to tell it, and nothing is left to abort.
 const PLACE_TO_BE_REPLACED_AT: &str = "S2";
 
 /// One fault.

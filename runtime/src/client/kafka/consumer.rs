@@ -27,8 +27,8 @@ use crate::client::waker::Waker;
 /// The consumer insists on three options, because its contracts rest on them:
 /// `enable.auto.commit=false` and `enable.auto.offset.store=false` (offsets are ours, INV-8) and
 /// `enable.partition.eof=true` (see [`crate::client::Fetched::EndOfPartition`]). Without a
-/// `group.id` it gets the one `tidemill`, which nothing is committed under; librdkafka looks up that
-/// group's coordinator all the same, so where ACLs are in force set a group that the user may
+/// `group.id` it gets the one `tidemill`, which nothing is committed under; librdkafka looks up
+/// that group's coordinator all the same, so where ACLs are in force set a group that the user may
 /// describe.
 ///
 /// Client positions are never used (LRK#4844: librdkafka 2.12.1 puts them past the end).

@@ -120,6 +120,7 @@ impl Drive {
     }
 
     /// Deletes a state directory that no process has, as an operator does, or a disk that is lost.
+    #[cfg(feature = "simulation")]
     pub(crate) fn remove(&self, state_dir: &Path) {
         self.directories.borrow_mut().retain(|path, _| !path.starts_with(state_dir));
     }
