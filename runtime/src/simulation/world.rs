@@ -12,7 +12,7 @@ use tidemill_core::record::Timestamp;
 
 use super::fiber::{Killed, ProcessId, Scheduler};
 use crate::client::Waker;
-use crate::client::embedded::{Embedded, Network};
+use crate::client::embedded::{Embedded, Landing, Network};
 use crate::clock;
 use crate::storage::seam::Disk;
 use crate::world::World;
@@ -32,6 +32,14 @@ pub(super) enum Trap {
     /// The next end of a transaction arrives so much later, and its client's connections are cut
     /// meanwhile: it asks again, and the first request ends what it began since (KAFKA-17754).
     LateEnd(Duration),
+    /// The next end of a transaction arrives in the middle of the next one, in the same way; if it
+    /// did end that one, the process may be killed at once.
+    StrayEnd {
+        landing: Landing,
+        kill: bool,
+    },
+    /// What such an end did: it committed half a transaction.
+    Torn,
 }
 
 /// A trap that is set for one process.
@@ -141,7 +149,25 @@ impl<D> SimulatedWorld<D> {
                 scheduler.freeze(*process);
             }
             Trap::LateEnd(by) => self.delay_end(by),
+            Trap::StrayEnd { landing, kill } => self.lead_astray(landing, kill, armed),
+            // nobody arms it
+            Trap::Torn => {}
         }
+    }
+
+    /// See [`Trap::StrayEnd`].
+    fn lead_astray(&self, landing: Landing, kill: bool, armed: Armed) {
+        let Inner { scheduler, process, surroundings, die, .. } = &*self.0;
+        let (scheduler, process, die) = (scheduler.clone(), *process, Rc::clone(die));
+        let surroundings = Rc::clone(surroundings);
+        self.0.network.lead_astray(process, landing, move || {
+            let armed = Armed { trap: Trap::Torn, ..armed };
+            surroundings.sprung.borrow_mut().push((process, armed));
+            if kill && !scheduler.is_killed(process) {
+                die();
+                scheduler.kill(process);
+            }
+        });
     }
 
     /// See [`Trap::LateEnd`].

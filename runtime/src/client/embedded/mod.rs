@@ -30,7 +30,7 @@ use std::time::Duration;
 pub(crate) use admin::Admin;
 pub(crate) use consumer::{Consumer, GroupMetadata, PartitionReader};
 pub(crate) use message::Message;
-pub(crate) use network::{Latency, Network};
+pub(crate) use network::{Landing, Latency, Network};
 pub(crate) use producer::Producer;
 
 use self::link::Link;

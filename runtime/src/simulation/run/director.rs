@@ -7,6 +7,7 @@ use tidemill_broker::engine::MarkerTarget;
 use super::cluster::Cluster;
 use super::machine::Health;
 use super::plan::{Event, STEPS};
+use crate::client::embedded::Landing;
 use crate::simulation::Violated;
 use crate::simulation::storage::Disks;
 use crate::simulation::world::{Armed, Trap};
@@ -24,13 +25,14 @@ impl<D: Disks> Cluster<D> {
         while self.scheduler().now() < until {
             let left = until - self.scheduler().now();
             self.scheduler().sleep(left.min(LOOK));
+            // first, so that what is found then has its cause told
+            self.note_traps()?;
             self.look()?;
             self.check_panics()?;
             looks += 1;
             if looks % LOOKS_PER_AUDIT == 0 {
                 self.audit()?;
             }
-            self.note_traps()?;
         }
         Ok(())
     }
@@ -96,8 +98,8 @@ impl<D: Disks> Cluster<D> {
             Event::BrokerCrash => self.crash_broker()?,
             Event::HoldMarkers => self.hold_markers(),
             Event::LateEnd => {
-                let by = Duration::from_millis(self.rng.u64(100..3_000));
-                self.arm_at("S4", one, Trap::LateEnd(by));
+                let trap = self.late_end();
+                self.arm_at("S4", one, trap);
             }
             Event::TimeOutTransaction => self.time_out_transaction(),
             Event::Disk => {
@@ -138,6 +140,17 @@ impl<D: Disks> Cluster<D> {
         least + Duration::from_millis(self.rng.u64(..1_500))
     }
 
+    /// Late by some time, or until the next transaction is half done.
+    fn late_end(&mut self) -> Trap {
+        let landing = match self.rng.u8(..4) {
+            0 => return Trap::LateEnd(Duration::from_millis(self.rng.u64(100..3_000))),
+            1 => Landing::Offsets,
+            _ => Landing::Records(self.rng.u32(1..4)),
+        };
+        let may_kill = self.plan.events.iter().any(|(event, _)| *event == Event::Kill);
+        Trap::StrayEnd { landing, kill: may_kill && self.rng.bool() }
+    }
+
     fn arm(&mut self, machine: usize, trap: Trap) {
         let step = STEPS[self.rng.usize(..STEPS.len())];
         self.arm_at(step, machine, trap);
@@ -164,6 +177,8 @@ impl<D: Disks> Cluster<D> {
                 Trap::Kill => "kill at step",
                 Trap::Freeze(_) => "freeze at step",
                 Trap::LateEnd(_) => "late end",
+                Trap::StrayEnd { .. } => "stray end",
+                Trap::Torn => "torn transaction",
             };
             self.tell(count, format!("{trap:?} {name} at {step}"));
         }

@@ -18,6 +18,7 @@ impl<D: Disks> Cluster<D> {
     pub(super) fn end_faults(&mut self) -> Result<(), Violated> {
         self.tell("healing", "the faults end");
         self.operator.0.with_faults(tidemill_broker::fault::Faults::clear);
+        self.operator.0.forget_stray();
         self.equipment.surroundings.armed.borrow_mut().clear();
         self.equipment.disks.repair();
         self.operator.0.restart();

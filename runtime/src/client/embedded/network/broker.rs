@@ -7,6 +7,7 @@ use tidemill_broker::engine::{Call, Handled, Millis};
 use tidemill_broker::fault::{Decision, Fate};
 
 use super::state::{Asked, Frame, Told};
+use super::stray::Passed;
 use super::{ConnectionId, Network};
 
 impl Network {
@@ -46,7 +47,11 @@ impl Network {
             }
             one.broker_open
         };
-        if open { self.serve(connection) } else { self.tell_lost(connection) }
+        if open {
+            self.serve(connection);
+        } else {
+            self.tell_lost(connection);
+        }
     }
 
     /// The client's end is closed; nothing more comes from it.
@@ -90,6 +95,9 @@ impl Network {
                 (frame, call, decision)
             };
             self.0.scheduler.trace(name_of(&frame), connection.0);
+            if self.goes_astray(connection, &call) {
+                return;
+            }
             self.perform(connection, frame.correlation, call, decision);
         }
     }
@@ -100,6 +108,11 @@ impl Network {
             decision.hooks.iter().for_each(|hook| hook.apply(now, engine));
         }
         let asked = |told| Asked { connection, correlation, told };
+        let is_performed = matches!(
+            decision.fate,
+            Fate::Perform | Fate::PerformUntold | Fate::PerformAndReset | Fate::HoldReply(_)
+        );
+        let passed = is_performed.then(|| Passed::of(&call.request)).flatten();
         match decision.fate {
             Fate::Perform => self.handle(asked(Told::AtOnce), call),
             Fate::PerformUntold => self.handle(asked(Told::Never), call),
@@ -121,6 +134,7 @@ impl Network {
                 });
             }
         }
+        self.after_request_of(passed);
         for late in decision.deliver {
             let nobody = ConnectionId(u64::MAX);
             self.handle(Asked { connection: nobody, correlation: 0, told: Told::Never }, late);
@@ -128,7 +142,7 @@ impl Network {
         self.settle();
     }
 
-    fn handle(&self, asked: Asked, call: Call) {
+    pub(super) fn handle(&self, asked: Asked, call: Call) {
         let now = self.now();
         let handled = {
             let mut state = self.0.state.borrow_mut();
@@ -204,20 +218,20 @@ impl Network {
     }
 
     /// The broker closes a connection.
-    fn reset(&self, connection: ConnectionId) {
+    pub(super) fn reset(&self, connection: ConnectionId) {
         if let Some(one) = self.0.state.borrow_mut().connections.get_mut(&connection) {
             one.broker_closes();
         }
         self.tell_lost(connection);
     }
 
-    /// Lets the client know, behind the answers that are on their way to it.
-    pub(super) fn tell_lost(&self, connection: ConnectionId) {
+    /// Lets the client know, behind the answers that are on their way to it; returns when it will.
+    pub(super) fn tell_lost(&self, connection: ConnectionId) -> Duration {
         let delay = self.delay();
         let arrival = {
-            let state = self.0.state.borrow();
-            let Some(one) = state.connections.get(&connection) else { return };
-            one.to_client.max(self.0.scheduler.now().saturating_add(delay))
+            let (state, now) = (self.0.state.borrow(), self.0.scheduler.now());
+            let Some(one) = state.connections.get(&connection) else { return now };
+            one.to_client.max(now.saturating_add(delay))
         };
         self.at(arrival, move |network| {
             let endpoint = {
@@ -234,6 +248,7 @@ impl Network {
                 endpoint.lost(connection);
             }
         });
+        arrival
     }
 
     fn write_journal(&self) {

@@ -11,6 +11,7 @@
 
 mod broker;
 mod state;
+mod stray;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -22,6 +23,7 @@ use tidemill_broker::engine::{Engine, EngineConfig, Millis};
 use tidemill_broker::fault::Faults;
 
 use self::state::{Frame, State};
+pub(crate) use self::stray::Landing;
 use crate::simulation::fiber::{ProcessId, Scheduler};
 
 /// A connection, used once.
@@ -140,6 +142,7 @@ impl Network {
             state.crashes += 1;
             state.timer = None;
             state.tickets.clear();
+            state.stray = None;
             let open = state.connections.iter_mut().filter(|(_, one)| one.broker_open);
             open.map(|(id, one)| {
                 one.broker_closes();
@@ -147,7 +150,9 @@ impl Network {
             })
             .collect::<Vec<_>>()
         };
-        lost.into_iter().for_each(|connection| self.tell_lost(connection));
+        for connection in lost {
+            self.tell_lost(connection);
+        }
     }
 
     /// Starts the broker again, from its journal.
@@ -235,13 +240,16 @@ impl Network {
     pub(crate) fn cut(&self, process: ProcessId, arrival: Duration) {
         let connections = self.0.state.borrow().of_process(process);
         for connection in connections {
-            self.tell_lost(connection);
+            let told = self.tell_lost(connection);
             let mut state = self.0.state.borrow_mut();
             let Some(one) = state.connections.get_mut(&connection) else { continue };
             one.cut = true;
             let arrival = one.to_broker.max(self.0.scheduler.now().saturating_add(arrival));
             drop(state);
-            self.at(arrival, move |network| network.hang_up(connection));
+            // nobody can be told of a connection that nobody knows any more
+            self.at(arrival.max(told + Duration::from_micros(1)), move |network| {
+                network.hang_up(connection)
+            });
         }
     }
 

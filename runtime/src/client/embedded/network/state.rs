@@ -9,6 +9,7 @@ use tidemill_broker::engine::{Engine, EngineConfig, Millis, Ticket};
 use tidemill_broker::fault::Faults;
 use tidemill_broker::journal;
 
+use super::stray::Stray;
 use super::{ConnectionId, Endpoint};
 use crate::simulation::fiber::ProcessId;
 
@@ -24,6 +25,8 @@ pub(super) struct State {
     pub(super) tickets: BTreeMap<Ticket, Asked>,
     /// When the engine is called next without a request.
     pub(super) timer: Option<Millis>,
+    /// The request that goes astray.
+    pub(super) stray: Option<Stray>,
     /// How often the broker died.
     pub(super) crashes: u32,
     next: u64,
@@ -91,6 +94,7 @@ impl State {
             connections: BTreeMap::new(),
             tickets: BTreeMap::new(),
             timer: None,
+            stray: None,
             crashes: 0,
             next: 0,
         }

@@ -1,5 +1,7 @@
 //! What goes wrong on the way, and what the clients make of it.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tidemill_broker::engine::MarkerTarget;
@@ -9,8 +11,8 @@ use tidemill_core::record::Offset;
 use super::support::{PATIENCE, World, at, send, send_with, simulate, simulate_some, values};
 use super::transactions::commit;
 use crate::client::Severity;
-use crate::client::embedded::Producer;
-use crate::client::seam::{Consume, Produce, ReadPartition};
+use crate::client::embedded::{Landing, Producer};
+use crate::client::seam::{Administer, Consume, Produce, ReadPartition};
 
 fn impatient(world: &World, id: &str) -> Producer {
     let mut producer = world.producer(&[
@@ -188,6 +190,70 @@ fn inv_6_an_end_that_arrives_late_ends_the_next_transaction() {
         assert_eq!(world.values(&at(&topic, 0)), ["first", "never committed"]);
         let error = producer.abort_transaction(PATIENCE).expect_err("there is nothing to abort");
         assert_eq!(error.severity, Severity::Fenced, "{error}");
+    });
+}
+
+/// The same, at the worst moment: half of the next transaction is committed.
+#[test]
+fn inv_6_an_end_that_goes_astray_arrives_in_the_middle_of_the_next_transaction() {
+    simulate_some(|world| {
+        let topic = world.topic("astray", 1);
+        let mut producer = impatient(&world, "astray");
+        let torn = Rc::new(Cell::new(false));
+        let told = Rc::clone(&torn);
+        world.network.lead_astray(world.process, Landing::Records(2), move || told.set(true));
+        producer.begin_transaction().expect("initialised");
+        send(&mut producer, &at(&topic, 0), "first");
+        producer.commit_transaction(PATIENCE).expect("the second request gets through");
+        assert!(producer.troubled(), "that is the sign to replace the producer");
+
+        producer.begin_transaction().expect("initialised");
+        for value in ["committed behind its back", "so is this"] {
+            assert!(!torn.get(), "it waits for the second request");
+            send(&mut producer, &at(&topic, 0), value);
+            producer.flush(PATIENCE).expect("the record reaches the log");
+        }
+        assert!(torn.get());
+        assert_eq!(world.values(&at(&topic, 0)).len(), 3);
+    });
+}
+
+#[test]
+fn inv_6_an_end_that_goes_astray_does_nothing_to_the_successor_of_a_replaced_producer() {
+    simulate_some(|world| {
+        let topic = world.topic("found", 1);
+        let mut producer = impatient(&world, "found");
+        let landing = Landing::Records(1);
+        world.network.lead_astray(world.process, landing, || panic!("it is refused"));
+        producer.begin_transaction().expect("initialised");
+        send(&mut producer, &at(&topic, 0), "first");
+        producer.commit_transaction(PATIENCE).expect("the second request gets through");
+        drop(producer);
+
+        let mut producer = impatient(&world, "found");
+        producer.begin_transaction().expect("initialised");
+        send(&mut producer, &at(&topic, 0), "never committed");
+        producer.flush(PATIENCE).expect("the record reaches the log");
+        producer.abort_transaction(PATIENCE).expect("it is still open");
+        assert_eq!(world.values(&at(&topic, 0)), ["first"]);
+    });
+}
+
+/// A client that is not told would wait for a connection that nobody makes any more.
+#[test]
+fn a_client_whose_connections_are_cut_learns_it_at_once_at_whatever_moment_it_is() {
+    simulate_some(|world| {
+        for micros in (0..3_000).step_by(100) {
+            let (network, process) = (world.network.clone(), world.process);
+            let began = world.scheduler.now();
+            let moment = began + Duration::from_micros(micros);
+            world.scheduler.at(moment, move || network.cut(process, Duration::ZERO));
+            // its connection is not made before it is asked
+            let admin = world.admin();
+            world.patiently(|| admin.topics(&["any"], PATIENCE));
+            let took = world.scheduler.now() - began;
+            assert!(took < Duration::from_secs(2), "cut after {micros} us: {took:?}");
+        }
     });
 }
 
