@@ -35,10 +35,11 @@ CHAOS := --release -p tidemill-examples --features failpoints --bin chaos
 BENCH := --release -p tidemill-benches --bin bench
 # Fail points, the simulation and its mutations are for tests alone; with another set of features
 # cargo would build Tidemill twice.
-TEST := --release --workspace --features tidemill/failpoints,tidemill/mutations
+TEST := --release --workspace --features tidemill/failpoints,tidemill/mutations,tidemill-examples/simulation
+SIM := --release -p tidemill --features tidemill/failpoints,tidemill/mutations --test sim
 EMBEDDED := $(TEST) --bin tidemill-broker
 
-.PHONY: help setup setup-build kafka-jars kafka demo test conformance bench chaos lint doc clean-cache
+.PHONY: help setup setup-build kafka-jars kafka demo test conformance sim bench chaos lint doc clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
@@ -79,9 +80,10 @@ conformance: kafka-jars ## crashing clients without Tidemill on each broker, SEC
 	    $(CARGO) test $(TEST) --test workload transactions_of -- --nocapture || exit; \
 	done
 
-sim: setup ## simulated clusters with faults: SEEDS=2000, or one again with SEED=n
-	TIDEMILL_SIM_SEED=$(SEED) TIDEMILL_SIM_SEEDS=$(SEEDS) TIDEMILL_SIM_FIRST=$(FIRST) $(CARGO) test \
-	  $(TEST:--workspace=-p tidemill) --test sim -- --nocapture everything_holds
+sim: setup-build ## simulated clusters with faults: SEEDS=2000, or one again with SEED=n
+	$(CARGO) test $(SIM) --no-run
+	TIDEMILL_SIM_SEED=$(SEED) TIDEMILL_SIM_SEEDS=$(SEEDS) TIDEMILL_SIM_FIRST=$(FIRST) \
+	  $(CARGO) test --quiet $(SIM) -- --nocapture everything_holds
 
 bench: kafka-jars ## measure against a raw client loop and Kafka Streams (BENCH_ARGS=...)
 	$(CARGO) build $(BENCH)

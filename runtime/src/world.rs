@@ -48,6 +48,10 @@ pub(crate) trait World: Clone + 'static {
     /// Passes a step of `docs/TRANSACTIONS.md`, where a test may stop the process.
     fn pass(&self, step: &'static str);
 
+    /// Shows how much is held, with its bound, to whoever checks that (INV-11): in the simulation.
+    /// Elsewhere nothing is measured.
+    fn show_held(&self, _: &'static str, _held_and_bound: impl FnOnce() -> (usize, usize)) {}
+
     /// Looks at a panic that was caught. Comes back with it unless it is the end of the process.
     fn caught(&self, panic: Box<dyn Any + Send>) -> Box<dyn Any + Send>;
 }

@@ -23,7 +23,7 @@ mod docs;
 mod error;
 mod kafka;
 mod librdkafka;
-mod limits;
+pub(crate) mod limits;
 mod parse;
 mod properties;
 mod secret;

@@ -230,6 +230,10 @@ impl<W: World> Restoring<W> {
                 let next = record.offset().next();
                 batch.push(record);
                 if bytes >= self.limits.batch_bytes_max || number + 1 == last {
+                    // the record that reached the bound is in it
+                    let before = bytes - batch.last().map_or(0, RawRecord::size_bytes);
+                    let bound = self.limits.batch_bytes_max;
+                    self.world.show_held("bytes of a restore batch", || (before, bound));
                     apply(&mut active.job.storage, store, &batch, next)?;
                     self.restored.fetch_add(batch.len() as u64, Ordering::Relaxed);
                     let StoreRestore { changelog, store, .. } = &*store;

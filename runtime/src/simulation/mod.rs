@@ -47,6 +47,9 @@
 //!   at the end (INV-2, INV-3).
 //! * Committed offsets never go back or beyond the end (INV-8).
 //! * No record becomes visible behind a reader's back, and no visible one changes.
+//! * Partition times in the committed offsets' metadata never go back (INV-9).
+//! * Records in tasks' buffers, writes that only a commit frees, and restore batches stay within
+//!   the configured bounds (INV-11).
 //! * No worker panics.
 //! * After the faults everything is processed within bounded time, and every transaction ends.
 //! * The last record of each key in each output topic, and all stores, equal those of a run without
@@ -58,6 +61,7 @@
 //! so whatever the closure creates lives as long as a process does; what it only shares (a static,
 //! a captured `Arc`) outlives deaths that it would not outlive in production.
 
+mod bounds;
 mod error;
 mod faults;
 pub(crate) mod fiber;

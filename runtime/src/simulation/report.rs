@@ -44,6 +44,13 @@ impl Report {
         &self.ran.counts
     }
 
+    /// Returns the most that processes ever held of what has a bound, by name: in percent of the
+    /// bound. More than 100 is a violation of INV-11, and no report.
+    #[must_use]
+    pub fn most_held(&self) -> &BTreeMap<&'static str, u64> {
+        &self.ran.held
+    }
+
     /// Returns what was done to the cluster, with the time since the start.
     #[must_use]
     pub fn events(&self) -> &[(Duration, String)] {

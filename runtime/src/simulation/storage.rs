@@ -13,7 +13,9 @@ use super::fiber::{ProcessId, Scheduler};
 use super::world::Surroundings;
 use crate::storage::audit::{TaskDump, dump};
 use crate::storage::seam::Disk;
-use crate::storage::{DiskCall, DiskFault, Drive, MemoryDisk, RocksDisk, SharedRocks};
+use crate::storage::{
+    DiskCall, DiskFault, Drive, HookedRocks, MemoryDisk, RocksDrive, SharedRocks,
+};
 
 /// Of a thousand calls of the disk, so many take a while.
 const SLOW_OF_THOUSAND: u32 = 20;
@@ -47,35 +49,23 @@ pub(super) trait Disks: 'static {
     fn remove(&self, state_dir: &Path);
 }
 
-/// Which call of a process fails, counted from now, and how.
-type Pending = BTreeMap<ProcessId, (u32, DiskFault)>;
-
-/// Disks in memory.
-pub(super) struct MemoryDisks {
-    drive: Drive,
-    root: PathBuf,
+/// What happens to the calls of processes: some take a while, some fail.
+#[derive(Clone)]
+struct Weather {
     scheduler: Scheduler,
-    pending: Rc<RefCell<Pending>>,
+    /// Which call of a process fails, counted from now, and how.
+    pending: Rc<RefCell<BTreeMap<ProcessId, (u32, DiskFault)>>>,
 }
 
-impl MemoryDisks {
-    pub(super) fn new(scheduler: &Scheduler, surroundings: &Rc<Surroundings>) -> Self {
-        let (clock, surroundings) = (scheduler.clone(), Rc::clone(surroundings));
-        Self {
-            drive: Drive::new(move || surroundings.wall_clock(clock.now())),
-            root: PathBuf::from("/simulated"),
-            scheduler: scheduler.clone(),
-            pending: Rc::default(),
-        }
+impl Weather {
+    fn new(scheduler: &Scheduler) -> Self {
+        Self { scheduler: scheduler.clone(), pending: Rc::default() }
     }
-}
 
-impl Disks for MemoryDisks {
-    type Disk = MemoryDisk;
-
-    fn mount(&self, process: ProcessId) -> MemoryDisk {
-        let (scheduler, pending) = (self.scheduler.clone(), Rc::clone(&self.pending));
-        self.drive.mount(move |call| {
+    /// What a process' disk asks before each call.
+    fn hook(&self, process: ProcessId) -> impl Fn(DiskCall) -> Option<DiskFault> + 'static {
+        let Self { scheduler, pending } = self.clone();
+        move |call| {
             scheduler.end_if_killed();
             let is_read = matches!(call, DiskCall::Read(_));
             if !is_read && !std::thread::panicking() && scheduler.chance(SLOW_OF_THOUSAND) {
@@ -88,7 +78,44 @@ impl Disks for MemoryDisks {
             let fault = (*calls == 0).then_some(*fault)?;
             pending.remove(&process);
             Some(fault)
-        })
+        }
+    }
+
+    fn break_soon(&self, process: ProcessId, rng: &mut Rng) -> String {
+        let faults = [DiskFault::Refused, DiskFault::DoneButFailed, DiskFault::Damaged];
+        let (calls, fault) = (rng.u32(1..30), faults[rng.usize(..faults.len())]);
+        self.pending.borrow_mut().insert(process, (calls, fault));
+        format!("call {calls} from now is {fault:?}")
+    }
+
+    fn repair(&self) {
+        self.pending.borrow_mut().clear();
+    }
+}
+
+/// Disks in memory.
+pub(super) struct MemoryDisks {
+    drive: Drive,
+    root: PathBuf,
+    weather: Weather,
+}
+
+impl MemoryDisks {
+    pub(super) fn new(scheduler: &Scheduler, surroundings: &Rc<Surroundings>) -> Self {
+        let (clock, surroundings) = (scheduler.clone(), Rc::clone(surroundings));
+        Self {
+            drive: Drive::new(move || surroundings.wall_clock(clock.now())),
+            root: PathBuf::from("/simulated"),
+            weather: Weather::new(scheduler),
+        }
+    }
+}
+
+impl Disks for MemoryDisks {
+    type Disk = MemoryDisk;
+
+    fn mount(&self, process: ProcessId) -> MemoryDisk {
+        self.drive.mount(self.weather.hook(process))
     }
 
     fn died(&self, disk: &MemoryDisk) {
@@ -108,14 +135,11 @@ impl Disks for MemoryDisks {
     }
 
     fn break_soon(&self, process: ProcessId, rng: &mut Rng) -> String {
-        let faults = [DiskFault::Refused, DiskFault::DoneButFailed, DiskFault::Damaged];
-        let (calls, fault) = (rng.u32(1..30), faults[rng.usize(..faults.len())]);
-        self.pending.borrow_mut().insert(process, (calls, fault));
-        format!("call {calls} from now is {fault:?}")
+        self.weather.break_soon(process, rng)
     }
 
     fn repair(&self) {
-        self.pending.borrow_mut().clear();
+        self.weather.repair();
     }
 
     fn remove(&self, state_dir: &Path) {
@@ -123,15 +147,22 @@ impl Disks for MemoryDisks {
     }
 }
 
-/// Real databases in a folder of the machine that runs the simulation. Nothing fails.
+/// Real databases in a folder of the machine that runs the simulation.
 pub(super) struct RealDisks {
-    disk: RocksDisk,
+    drive: RocksDrive,
     root: PathBuf,
+    weather: Weather,
 }
 
-impl RealDisks {
+/// A folder that is ready for a simulation.
+pub(super) struct Folder {
+    root: PathBuf,
+    shared: SharedRocks,
+}
+
+impl Folder {
     /// Uses a folder, which is emptied first.
-    pub(super) fn new(root: &Path) -> Result<Self, String> {
+    pub(super) fn prepare(root: &Path) -> Result<Self, String> {
         let text = |error: std::io::Error| format!("{}: {error}", root.display());
         if root.exists() {
             std::fs::remove_dir_all(root).map_err(text)?;
@@ -139,24 +170,43 @@ impl RealDisks {
         std::fs::create_dir_all(root).map_err(text)?;
         let shared = SharedRocks::new(8 << 20, 8 << 20, NonZeroU32::MIN);
         let shared = shared.map_err(|error| error.to_string())?;
-        Ok(Self { disk: RocksDisk::new(shared), root: root.to_owned() })
+        Ok(Self { root: root.to_owned(), shared })
+    }
+}
+
+impl RealDisks {
+    pub(super) fn new(
+        folder: Folder,
+        scheduler: &Scheduler,
+        surroundings: &Rc<Surroundings>,
+    ) -> Self {
+        let (clock, surroundings) = (scheduler.clone(), Rc::clone(surroundings));
+        let wall_clock = move || surroundings.wall_clock(clock.now());
+        Self {
+            drive: RocksDrive::new(folder.shared, wall_clock),
+            root: folder.root,
+            weather: Weather::new(scheduler),
+        }
     }
 }
 
 impl Disks for RealDisks {
-    type Disk = RocksDisk;
+    type Disk = HookedRocks;
 
-    fn mount(&self, _: ProcessId) -> RocksDisk {
-        self.disk.clone()
+    fn mount(&self, process: ProcessId) -> HookedRocks {
+        self.drive.mount(self.weather.hook(process))
     }
 
-    fn died(&self, _: &RocksDisk) {}
+    fn died(&self, disk: &HookedRocks) {
+        disk.kill();
+    }
 
     fn root(&self) -> &Path {
         &self.root
     }
 
     fn dump(&self, directory: &Path, task: TaskId) -> Option<TaskDump> {
+        // what can't be read has no contents that could be wrong: the next process wipes it
         dump(&directory.join(task.to_string())).ok()
     }
 
@@ -164,11 +214,13 @@ impl Disks for RealDisks {
         false
     }
 
-    fn break_soon(&self, _: ProcessId, _: &mut Rng) -> String {
-        "real disks don't break".to_owned()
+    fn break_soon(&self, process: ProcessId, rng: &mut Rng) -> String {
+        self.weather.break_soon(process, rng)
     }
 
-    fn repair(&self) {}
+    fn repair(&self) {
+        self.weather.repair();
+    }
 
     fn remove(&self, state_dir: &Path) {
         // gone is gone

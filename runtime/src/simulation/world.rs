@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tidemill_broker::fault::{Action, Api, Rule, When};
 use tidemill_core::record::Timestamp;
 
+use super::bounds::Bounds;
 use super::fiber::{Killed, ProcessId, Scheduler};
 use crate::client::Waker;
 use crate::client::embedded::{Embedded, Landing, Network};
@@ -62,6 +63,8 @@ pub(super) struct Surroundings {
     /// How often each step was passed, and which traps went off.
     pub(super) passed: RefCell<BTreeMap<&'static str, u64>>,
     pub(super) sprung: RefCell<Vec<(ProcessId, Armed)>>,
+    /// How much was held of what has a bound.
+    pub(super) bounds: RefCell<Bounds>,
     /// Instants are real ones, counted from here: only differences are ever seen.
     base: Instant,
 }
@@ -74,6 +77,7 @@ impl Surroundings {
             armed: RefCell::default(),
             passed: RefCell::default(),
             sprung: RefCell::default(),
+            bounds: RefCell::default(),
             base: clock::monotonic(),
         }
     }
@@ -245,6 +249,11 @@ impl<D: Disk> World for SimulatedWorld<D> {
             let micros = scheduler.random(|rng| rng.u64(..2_000));
             scheduler.sleep(Duration::from_micros(micros));
         }
+    }
+
+    fn show_held(&self, what: &'static str, held_and_bound: impl FnOnce() -> (usize, usize)) {
+        let (held, bound) = held_and_bound();
+        self.0.surroundings.bounds.borrow_mut().note(what, held, bound);
     }
 
     fn caught(&self, panic: Box<dyn Any + Send>) -> Box<dyn Any + Send> {

@@ -40,6 +40,16 @@ impl StateDirectory {
     /// somebody else, of a newer release, unreadable, or if others can write to it. The message
     /// says what to do. Nothing in a refused directory was changed.
     pub fn open(state_dir: &Path, application_id: &str) -> Result<Self, StateDirectoryError> {
+        Self::open_as(state_dir, application_id, manifest::random_id)
+    }
+
+    /// As [`StateDirectory::open`]; the process id of a new directory is what `new_id` returns,
+    /// which has to be one that no other directory has.
+    pub(super) fn open_as(
+        state_dir: &Path,
+        application_id: &str,
+        new_id: impl FnOnce() -> String,
+    ) -> Result<Self, StateDirectoryError> {
         if !is_component(application_id) {
             return Err(StateDirectoryError::UnusableApplicationId(application_id.to_owned()));
         }
@@ -49,7 +59,7 @@ impl StateDirectory {
         create_directory(&path)?;
         manifest::refuse_foreign(&path)?;
         let mut lock = lock::acquire(&path)?;
-        let manifest = DirectoryManifest::open(&path, application_id)?;
+        let manifest = DirectoryManifest::open(&path, application_id, new_id)?;
         lock::sign(&mut lock, &path)?;
         let inner = Inner { path, manifest, owned: Mutex::default(), _lock: lock };
         inner.sweep()?;

@@ -37,17 +37,19 @@ pub(super) struct DirectoryManifest {
 }
 
 impl DirectoryManifest {
-    /// Reads the manifest of a locked directory; makes one if the directory is new.
+    /// Reads the manifest of a locked directory; makes one if the directory is new, with the
+    /// process id that `new_id` returns.
     pub(super) fn open(
         directory: &Path,
         application_id: &str,
+        new_id: impl FnOnce() -> String,
     ) -> Result<Self, StateDirectoryError> {
         refuse_foreign(directory)?;
         let file = directory.join(FILE);
         let text = match fs::read(&file) {
             Ok(text) => text,
             Err(cause) if cause.kind() == ErrorKind::NotFound => {
-                return Self::create(directory, application_id);
+                return Self::create(directory, application_id, new_id());
             }
             Err(cause) => return Err(StateDirectoryError::io("read", &file)(cause)),
         };
@@ -75,10 +77,13 @@ impl DirectoryManifest {
         Ok(manifest)
     }
 
-    fn create(directory: &Path, application_id: &str) -> Result<Self, StateDirectoryError> {
+    fn create(
+        directory: &Path,
+        application_id: &str,
+        process_id: String,
+    ) -> Result<Self, StateDirectoryError> {
         let application_id = application_id.to_owned();
-        let manifest =
-            Self { format_version: FORMAT_VERSION, application_id, process_id: random_id() };
+        let manifest = Self { format_version: FORMAT_VERSION, application_id, process_id };
         let text = serde_json::to_vec_pretty(&manifest).expect("a manifest is plain data");
         let (temporary, file) = (directory.join(TEMPORARY), directory.join(FILE));
         let mut options = OpenOptions::new();
@@ -124,7 +129,7 @@ pub(super) fn refuse_foreign(directory: &Path) -> Result<(), StateDirectoryError
 
 /// 128 bits that no other process has, in the form of a UUID. `RandomState` is seeded by the
 /// operating system.
-fn random_id() -> String {
+pub(super) fn random_id() -> String {
     let state = RandomState::new();
     let (a, b) = (state.hash_one(std::process::id()), state.hash_one("tidemill"));
     let text = format!("{a:016x}{b:016x}");

@@ -27,6 +27,8 @@ pub mod audit;
 mod directory;
 mod encoding;
 mod error;
+#[cfg(feature = "simulation")]
+mod hooked;
 mod lock;
 mod manifest;
 #[cfg(any(test, feature = "simulation"))]
@@ -43,6 +45,8 @@ mod tests;
 
 pub use directory::{StateDirectory, TaskLock};
 pub use error::{StateDirectoryError, StorageError};
+#[cfg(feature = "simulation")]
+pub(crate) use hooked::{HookedRocks, RocksDrive};
 #[cfg(feature = "simulation")]
 pub(crate) use memory::{DiskCall, DiskFault, Drive, MemoryDisk};
 pub use restore::Restorer;

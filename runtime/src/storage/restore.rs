@@ -39,6 +39,11 @@ impl Restorer {
         Ok(Self { writer, checkpoint, failed: false, stored: Vec::new() })
     }
 
+    #[cfg(feature = "simulation")]
+    pub(super) fn db(&self) -> &super::TaskDb {
+        &self.writer.db
+    }
+
     /// Returns how far the stores are. A store without a position starts at the beginning of its
     /// changelog.
     #[must_use]

@@ -8,12 +8,13 @@ use tidemill_core::record::TaskId;
 use crate::Error;
 use crate::client::seam::{Consume, Produce, ReadPartition};
 use crate::client::{Fetched, Severity};
+use crate::config::limits;
 use crate::storage::seam::Database;
 use crate::world::World;
 
 use super::slot::{Running, Slot};
 use super::status::count;
-use super::{Worker, WorkerState};
+use super::{Shared, Worker, WorkerState};
 
 /// Records that a task processes before the next one gets its turn.
 const TURN_RECORDS: usize = 500;
@@ -113,6 +114,7 @@ impl<W: World> Worker<W> {
             return Ok(false);
         }
         self.begin_work()?;
+        self.show_held();
         let shared = Arc::clone(&self.shared);
         let now = shared.world.wall_clock();
         let mut any = false;
@@ -144,6 +146,28 @@ impl<W: World> Worker<W> {
             queues.into_iter().any(|queue| running.task.buffered(queue).0 > 0)
                 || running.task.next_punctuation().is_some_and(|due| due <= now)
         })
+    }
+
+    /// Shows what is held before records are processed (INV-11).
+    fn show_held(&self) {
+        let Shared { world, config, .. } = &*self.shared;
+        let buffered = |(_, running): (TaskId, &Running<W>)| -> Vec<(usize, usize)> {
+            (0..running.readers.len()).map(|queue| running.task.buffered(queue)).collect()
+        };
+        world.show_held("records in the buffer of a partition", || {
+            let held = self.running().flat_map(buffered).map(|(records, _)| records).max();
+            (held.unwrap_or(0), config.buffered_records_per_partition)
+        });
+        world.show_held("bytes in the buffer of a partition", || {
+            let held = self.running().flat_map(buffered).map(|(_, bytes)| bytes).max();
+            // one read may add all that the client's queue has room for
+            let share = config.input_buffer_max.as_usize() / 2 / self.assignment.len().max(1);
+            (held.unwrap_or(0), share + share.max(limits::PARTITION_QUEUE_MIN.as_usize()))
+        });
+        world.show_held("bytes that only a commit frees", || {
+            let held = self.running().map(|(_, running)| running.task.store_bytes().1).sum();
+            (held, config.statestore_cache_per_worker().as_usize() / 2)
+        });
     }
 
     fn since_commit(&self) -> Duration {

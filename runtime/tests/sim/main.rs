@@ -8,32 +8,44 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+mod bounds;
 mod cases;
 #[cfg(feature = "mutations")]
 mod mutants;
+mod on_disk;
 mod planted;
 mod seeds;
 
 use std::collections::BTreeMap;
 
 use cases::case;
+use tidemill::simulation::{Report, SimulationError};
 
 /// So many seeds belong to each run of the tests.
 const SEEDS: u64 = 2_000;
 
-fn run(seed: u64) -> Result<BTreeMap<String, u64>, String> {
+/// Runs a seed, with the disk that belongs to it.
+fn simulate(seed: u64) -> Result<Report, SimulationError> {
     let (simulation, inputs) = case(seed);
-    match simulation.run(inputs) {
-        Ok(report) => Ok(report.counts().clone()),
-        Err(error) => Err(error.to_string()),
+    if on_disk::is_chosen(seed) {
+        return on_disk::run(simulation, inputs);
     }
+    simulation.run(inputs)
+}
+
+fn run(seed: u64) -> Result<BTreeMap<String, u64>, String> {
+    let report = simulate(seed).map_err(|error| error.to_string())?;
+    let mut counts = report.counts().clone();
+    if on_disk::is_chosen(seed) {
+        counts.insert("runs with real databases".to_owned(), 1);
+    }
+    Ok(counts)
 }
 
 #[test]
 fn everything_holds_whatever_fails() {
     if let Some(seed) = seeds::number("TIDEMILL_SIM_SEED") {
-        let (simulation, inputs) = case(seed);
-        match simulation.run(inputs) {
+        match simulate(seed) {
             Ok(report) => {
                 report.events().iter().for_each(|(at, what)| println!("{at:>14.3?}  {what}"));
                 println!("{report}");

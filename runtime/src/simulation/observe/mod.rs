@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tidemill_broker::engine::Engine;
 use tidemill_broker::transaction::TransactionState;
 use tidemill_core::record::OwnedRecord;
+use tidemill_core::task::decode_commit_metadata;
 
 use partition::PartitionWatch;
 pub use view::{PartitionRecord, StoreContents, View};
@@ -21,6 +22,8 @@ pub(super) struct Observer {
     partitions: BTreeMap<(String, i32), PartitionWatch>,
     /// Committed offset of each input partition of the group.
     offsets: BTreeMap<(String, i32), i64>,
+    /// Partition time and commit number in the metadata of each.
+    times: BTreeMap<(String, i32), (i64, u64)>,
     /// Producers whose transaction is decided to be committed, with markers missing.
     committing: BTreeSet<i64>,
 }
@@ -50,6 +53,7 @@ impl Observer {
                     committed.offset
                 ));
             }
+            self.look_at_metadata(topic, partition, &committed.metadata)?;
             let end = engine.topics().partition(topic, partition);
             let end = end.map_or(0, tidemill_broker::log::PartitionLog::high_watermark);
             if committed.offset > end {
@@ -59,6 +63,33 @@ impl Observer {
                     committed.offset
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Partition times and commit numbers never go back, whoever commits.
+    fn look_at_metadata(
+        &mut self,
+        topic: &str,
+        partition: i32,
+        metadata: &str,
+    ) -> Result<(), String> {
+        let (time, number) = decode_commit_metadata(metadata);
+        let (time, number) = (time.as_millis(), number.unwrap_or(0));
+        let key = (topic.to_owned(), partition);
+        let before = self.times.insert(key, (time, number)).unwrap_or((-1, 0));
+        if time < before.0 {
+            let before = before.0;
+            return Err(format!(
+                "INV-9: the committed time of {topic}-{partition} went back from {before} to {time}"
+            ));
+        }
+        if number < before.1 {
+            let before = before.1;
+            return Err(format!(
+                "INV-2: the commit number of {topic}-{partition} went back from {before} to \
+                 {number}"
+            ));
         }
         Ok(())
     }
@@ -110,5 +141,27 @@ impl Observer {
     pub(super) fn partitions_of<'a>(&'a self, topic: &'a str) -> impl Iterator<Item = i32> + 'a {
         let all = self.partitions.keys().filter(move |(name, _)| name == topic);
         all.map(|(_, partition)| *partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidemill_core::record::StreamTime;
+    use tidemill_core::task::encode_commit_metadata;
+
+    use super::*;
+
+    #[test]
+    fn inv_9_a_committed_time_that_goes_back_is_seen() {
+        let metadata = |time, number| encode_commit_metadata(StreamTime::from_millis(time), number);
+        let mut observer = Observer::default();
+        let mut look = |metadata: &str| observer.look_at_metadata("inputs", 0, metadata);
+        assert_eq!(look(&metadata(-1, 0)), Ok(()));
+        assert_eq!(look(&metadata(700, 1)), Ok(()));
+        assert_eq!(look(&metadata(700, 2)), Ok(()));
+        let error = look(&metadata(699, 3)).unwrap_err();
+        assert_eq!(error, "INV-9: the committed time of inputs-0 went back from 700 to 699");
+        let error = look(&metadata(800, 2)).unwrap_err();
+        assert_eq!(error, "INV-2: the commit number of inputs-0 went back from 3 to 2");
     }
 }

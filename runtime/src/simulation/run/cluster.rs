@@ -72,6 +72,8 @@ impl<D: Disks> Cluster<D> {
     /// Looks at the broker: what is committed, and that nothing goes back. Where offsets and
     /// records are of one moment, also asks every invariant.
     pub(super) fn look(&mut self) -> Result<(), Violated> {
+        let bounded = self.equipment.surroundings.bounds.borrow().check();
+        bounded.map_err(Violated::of_invariant)?;
         let group = self.equipment.config.application_id.clone();
         let mut observer = self.observer.borrow_mut();
         let looked = self.operator.0.with_engine(|engine| {
@@ -142,8 +144,12 @@ impl<D: Disks> Cluster<D> {
 
     /// Judges why a process ended by itself. Being driven out or losing a disk is no bug.
     pub(super) fn judge(&self, machine: usize, error: &str) -> Result<(), Violated> {
-        if error.contains("panicked") || error.contains("INV-") {
-            let detail = format!("{}: {error}", self.name(machine));
+        let detail = format!("{}: {error}", self.name(machine));
+        if let Some(at) = error.find("INV-") {
+            let violated = Violated::of_invariant(error[at..].to_owned());
+            return Err(Violated { detail, ..violated });
+        }
+        if error.contains("panicked") {
             return Err(Violated { invariant: "no worker panics".to_owned(), detail });
         }
         Ok(())

@@ -55,6 +55,7 @@ pub(super) struct Ran {
     pub(super) steps: u64,
     pub(super) time: Duration,
     pub(super) counts: BTreeMap<String, u64>,
+    pub(super) held: BTreeMap<&'static str, u64>,
     pub(super) story: Vec<(Duration, String)>,
     pub(super) subs: Vec<SubTopology>,
     pub(super) outcome: Result<(), Violated>,
@@ -130,6 +131,7 @@ impl Setup {
             steps: scheduler.steps(),
             time: scheduler.now(),
             counts: BTreeMap::new(),
+            held: surroundings.bounds.borrow().most().collect(),
             story: Vec::new(),
             observer: Observer::default(),
             application_id,
@@ -213,6 +215,11 @@ fn direct<D: Disks>(
     while !*fed.borrow() && scheduler.now() < deadline {
         cluster.watch(Duration::from_millis(200))?;
         cluster.revive(1_000)?;
+    }
+    if !*fed.borrow() {
+        let detail = "the broker refuses one: is a timestamp more than an hour in the future?";
+        let invariant = "all inputs can be sent".to_owned();
+        return Err(Violated { invariant, detail: detail.to_owned() });
     }
     cluster.settle(sources)?;
     cluster.stop_all()?;

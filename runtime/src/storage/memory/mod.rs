@@ -67,7 +67,7 @@ pub(crate) enum DiskFault {
 }
 
 /// Asked before each call of one process.
-type Hook = Box<dyn Fn(DiskCall) -> Option<DiskFault>>;
+pub(super) type Hook = Box<dyn Fn(DiskCall) -> Option<DiskFault>>;
 
 /// One machine's disk. Cloning gives the same one.
 #[derive(Clone)]

@@ -69,6 +69,24 @@ impl Keeper {
     }
 }
 
+/// Fails unless reads and scans show what the task itself wrote, committed or not (INV-12).
+fn see(
+    entries: &KeyValueStore<String, String>,
+    key: &String,
+    expected: Option<&String>,
+) -> Result<(), BoxError> {
+    let found = entries.get(key)?;
+    if found.as_ref() != expected {
+        return Err(format!("INV-12: {key} is {found:?}, {expected:?} was written").into());
+    }
+    let all = entries.all()?.collect::<Result<Vec<_>, _>>()?;
+    let scanned = all.iter().find(|(other, _)| other == key).map(|(_, value)| value);
+    if scanned != expected {
+        return Err(format!("INV-12: a scan has {key} as {scanned:?}, not {expected:?}").into());
+    }
+    Ok(())
+}
+
 impl Processor<String, String, i64, String> for Keeper {
     fn init(
         &mut self,
@@ -88,6 +106,11 @@ impl Processor<String, String, i64, String> for Keeper {
         record: Record<String, String>,
     ) -> Result<(), BoxError> {
         let entries = self.entries.as_ref().unwrap();
+        let expected = match record.value.split_once(' ') {
+            Some((_, value)) => Some(value.to_owned()),
+            None if record.value == "delete" => None,
+            None => entries.get(&record.key)?,
+        };
         let before = match record.value.split_once(' ') {
             Some((_, value)) => {
                 let before = entries.get(&record.key)?;
@@ -97,6 +120,7 @@ impl Processor<String, String, i64, String> for Keeper {
             None if record.value == "delete" => entries.delete(&record.key)?,
             None => entries.get(&record.key)?,
         };
+        see(entries, &record.key, expected.as_ref())?;
         self.count(OPERATIONS)?;
         let answer = format!("{} {}: {before:?}", record.value, record.key);
         let partition = i64::from(context.task_id().partition.0);
