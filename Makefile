@@ -36,7 +36,7 @@ BENCH := --release -p tidemill-benches --bin bench
 # Fail points, the simulation and its mutations are for tests alone; with another set of features
 # cargo would build Tidemill twice.
 TEST := --release --workspace --features tidemill/failpoints,tidemill/mutations,tidemill-examples/simulation
-SIM := --release -p tidemill --features tidemill/failpoints,tidemill/mutations --test sim
+SIM := $(TEST) --test sim
 EMBEDDED := $(TEST) --bin tidemill-broker
 
 .PHONY: help setup setup-build kafka-jars kafka demo test conformance sim bench chaos lint doc clean-cache

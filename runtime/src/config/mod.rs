@@ -103,7 +103,8 @@ options! {
         limits::BUFFERED_RECORDS_PER_PARTITION, shown "`1000`";
     with_buffered_records_per_partition(records: usize) { records }
 
-    /// Bytes of input records that one worker holds, in its tasks and in the client's queues.
+    /// Bytes of input records that one worker holds, in its tasks and in the client's queues. One
+    /// read of a partition may exceed it by what the client's queue held, at least 1 MiB.
     "input.buffer.max.bytes" => input_buffer_max: ByteSize = limits::INPUT_BUFFER,
         shown "`67108864` (64 MiB)";
     with_input_buffer_max(bytes: ByteSize) { bytes }
