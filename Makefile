@@ -35,7 +35,8 @@ CHAOS := --release -p tidemill-examples --features failpoints --bin chaos
 BENCH := --release -p tidemill-benches --bin bench
 # Fail points, the simulation and its mutations are for tests alone; with another set of features
 # cargo would build Tidemill twice.
-TEST := --release --workspace --features tidemill/failpoints,tidemill/mutations,tidemill-examples/simulation
+CONNECT := tidemill-connect/failpoints,tidemill-connect/postgres-cdc,tidemill-connect/revision-service,tidemill-connect/simulation,tidemill-connect/testing
+TEST := --release --workspace --features tidemill/failpoints,tidemill/mutations,tidemill-examples/simulation,$(CONNECT)
 SIM := $(TEST) --test sim
 EMBEDDED := $(TEST) --bin tidemill-broker
 

@@ -8,10 +8,10 @@
 /// Passes a place. Does nothing unless the feature is on and the place is armed.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub(crate) fn pass(_name: &'static str) {}
+pub fn pass(_name: &'static str) {}
 
 #[cfg(feature = "failpoints")]
-pub(crate) use armed::pass;
+pub use armed::pass;
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -44,7 +44,7 @@ mod armed {
     }
 
     /// Passes a place; acts if it is an armed one and this is the pass.
-    pub(crate) fn pass(name: &'static str) {
+    pub fn pass(name: &'static str) {
         let Some(armed) = armed().iter().find(|armed| armed.name == name) else { return };
         if armed.passed.fetch_add(1, Ordering::SeqCst) + 1 != armed.pass {
             return;

@@ -26,7 +26,8 @@ pub mod client;
 mod clock;
 pub mod config;
 mod error;
-mod failpoint;
+#[doc(hidden)]
+pub mod failpoint;
 mod mutation;
 mod restore;
 pub mod revision;

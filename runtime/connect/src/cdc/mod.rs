@@ -1,0 +1,1 @@
+//! Change data capture: the changes of PostgreSQL tables, read from its log.

@@ -1,0 +1,1 @@
+//! Event sourcing: events as the truth, state as their fold.

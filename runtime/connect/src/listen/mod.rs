@@ -1,0 +1,1 @@
+//! Listen to yourself: the event first, the own state from the log.

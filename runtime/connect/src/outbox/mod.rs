@@ -1,0 +1,1 @@
+//! The transactional outbox: events staged in the transaction that they tell of.

@@ -1,0 +1,1 @@
+//! Revisions that a database gives out.

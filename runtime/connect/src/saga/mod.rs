@@ -1,0 +1,1 @@
+//! Sagas: one outcome across several services.

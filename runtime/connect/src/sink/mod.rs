@@ -1,0 +1,1 @@
+//! Sinks: topics into databases, each record's effect once.

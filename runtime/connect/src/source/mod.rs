@@ -1,0 +1,129 @@
+//! Sources: whatever comes from outside into Kafka, each change once.
+//!
+//! One loop serves all of them. It reads the committed position from a compacted topic, asks the
+//! source for what comes after it, and writes records and the new position in **one** Kafka
+//! transaction, the position last. So the position is never ahead of the records nor behind them,
+//! wherever the process dies. It is what Kafka Connect does for a source task with exactly-once
+//! support (KIP-618), with the rule added that a doubt about the source's identity stops the loop.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tidemill::BoxError;
+use tidemill::record::{Headers, Partition, Timestamp};
+
+/// Something that yields changes in an order of its own, and can be asked again for what comes
+/// after a position.
+///
+/// Calls come one at a time, in this order: `open`, then `poll` again and again with `committed` in
+/// between; after anything went wrong `open` again, with the position that is committed then.
+pub trait TransactionalSource: Send + 'static {
+    /// A point of the source's order. What is stored of it is its JSON.
+    type Position: Serialize + DeserializeOwned + Clone + fmt::Debug + Send + Sync + 'static;
+
+    /// Gets ready to yield what comes after `committed`, from scratch: whatever an earlier `open`
+    /// left behind counts no more.
+    ///
+    /// With `None` nothing was ever committed. A position that is returned is committed before the
+    /// first record, so that a beginning is a fact before anything depends on it.
+    ///
+    /// # Errors
+    /// [`SourceError::Refused`] on every doubt whether the position belongs to this source.
+    fn open(
+        &mut self,
+        committed: Option<&Self::Position>,
+    ) -> impl Future<Output = Result<Option<Self::Position>, SourceError>> + Send;
+
+    /// Returns what comes next, waiting for it at most `limits.wait`; `None` if there is nothing.
+    ///
+    /// The source moves on with each batch that it returned, committed or not, so that the next can
+    /// be read while one is being committed.
+    ///
+    /// # Errors
+    /// See [`SourceError`]; the loop opens the source again if it goes on at all.
+    fn poll(
+        &mut self,
+        limits: &BatchLimits,
+    ) -> impl Future<Output = Result<Option<SourceBatch<Self::Position>>, SourceError>> + Send;
+
+    /// Told after a position was committed, so that the source can clean up behind it. A hint:
+    /// positions may be left out, and after a crash none is told again.
+    ///
+    /// # Errors
+    /// See [`SourceError`].
+    fn committed(
+        &mut self,
+        position: &Self::Position,
+    ) -> impl Future<Output = Result<(), SourceError>> + Send;
+}
+
+/// How much a source may return at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Records.
+    pub records: usize,
+    /// Bytes of keys and values. A single record may be larger.
+    pub bytes: usize,
+    /// How long to wait for the first record.
+    pub wait: Duration,
+}
+
+impl Default for BatchLimits {
+    /// 1000 records, 1 MiB, 250 ms.
+    fn default() -> Self {
+        Self { records: 1000, bytes: 1 << 20, wait: Duration::from_millis(250) }
+    }
+}
+
+/// Part of what a source has to say.
+#[derive(Debug, Clone)]
+pub struct SourceBatch<P> {
+    /// The records, in order. May be empty where only the position moves.
+    pub records: Vec<SourceRecord>,
+    /// Where the source stands after them. `None`: what was read so far must not be committed
+    /// without what follows, so the next batch belongs to the same Kafka transaction.
+    pub position: Option<P>,
+}
+
+/// A record on its way into Kafka.
+#[derive(Debug, Clone)]
+pub struct SourceRecord {
+    /// Which topic.
+    pub topic: Arc<str>,
+    /// Which partition; `None` is chosen from the key, as Java's producer does it.
+    pub partition: Option<Partition>,
+    /// Key bytes; `None` is null.
+    pub key: Option<Bytes>,
+    /// Value bytes; `None` is null, a tombstone.
+    pub value: Option<Bytes>,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: Timestamp,
+    /// The headers.
+    pub headers: Headers,
+}
+
+/// A source can't go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The source is not what the position was taken from, or something was lost on the way.
+    /// Going on could lose or repeat changes, so an operator has to decide.
+    #[error("{what}; {remedy}")]
+    Refused {
+        /// What was found, and what was expected.
+        what: String,
+        /// What can be done about it.
+        remedy: String,
+    },
+    /// The source can't be reached or asks to try again: it is opened again after a pause.
+    #[error("the source is not available")]
+    Unavailable(#[source] BoxError),
+    /// Anything that time does not heal: a missing right, a wrong configuration, a change that
+    /// can't be represented.
+    #[error("the source failed")]
+    Failed(#[source] BoxError),
+}
