@@ -1,8 +1,8 @@
 //! Databases beside Kafka, without dual writes.
 //!
-//! A service that changes its database and tells the world in a second step will one day do only one
-//! of the two. Each module here is one cure, and each is exactly once by the rules that its page
-//! states:
+//! A service that changes its database and tells the world in a second step will one day do only
+//! one of the two. Each module here is one cure, and each is exactly once by the rules that its
+//! page states:
 //!
 //! * [`source`]: the one loop that takes changes from anywhere into Kafka, each once;
 //! * [`outbox`]: events staged in the transaction that they tell of, published by a relay;
@@ -14,8 +14,8 @@
 //! * [`event_sourcing`]: events as the truth, state as their fold;
 //! * [`saga`]: several services, one outcome.
 //!
-//! What needs PostgreSQL is behind the feature `postgres`, logical replication behind `postgres-cdc`.
-//! [`testing`] has the throw-away servers that the tests and the example programs start.
+//! What needs PostgreSQL is behind the feature `postgres`, logical replication behind
+//! `postgres-cdc`. `testing` has the throw-away servers that the tests and the example programs start.
 
 #![forbid(unsafe_code)]
 
