@@ -15,7 +15,7 @@
 //! * [`saga`]: several services, one outcome.
 //!
 //! What needs PostgreSQL is behind the feature `postgres`, logical replication behind
-//! `postgres-cdc`. `testing` has the throw-away servers that the tests and the example programs start.
+//! `postgres-cdc`. `testing` has the throw-away servers that tests and example programs start.
 
 #![forbid(unsafe_code)]
 
