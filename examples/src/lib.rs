@@ -5,6 +5,8 @@
 //! * [`cluster`], [`job`], [`generate`], [`lag`], [`processes`]: topics, load, progress, workers;
 //! * [`embedded`], [`role`], [`worker`]: the broker and the workers, as processes of one program;
 //! * [`audit`], [`witness`]: local state and visible records while things break;
+//! * [`stage`]: a broker, a PostgreSQL and services that can be killed, for the cures of the
+//!   dual-write problem;
 //! * [`verify`]: an independent computation of what must have come out, and the comparison;
 //! * [`report`]: the only place that prints.
 
@@ -19,6 +21,7 @@ pub mod lag;
 pub mod processes;
 pub mod report;
 pub mod role;
+pub mod stage;
 pub mod verify;
 pub mod witness;
 pub mod worker;
