@@ -21,6 +21,7 @@ export BROKER
 TEST_FLAGS ?=
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+BENCH_CONNECT_ARGS ?=
 CHAOS_ARGS ?=
 KILLS ?= 50
 # The simulation: one seed to replay, or how many to run, and from where
@@ -35,16 +36,24 @@ CHAOS := --release -p tidemill-examples --features failpoints --bin chaos
 BENCH := --release -p tidemill-benches --bin bench
 # Fail points, the simulation and its mutations are for tests alone; with another set of features
 # cargo would build Tidemill twice.
-CONNECT := tidemill-connect/failpoints,tidemill-connect/postgres-cdc,tidemill-connect/revision-service,tidemill-connect/simulation,tidemill-connect/testing
+# Databases beside Kafka: everything that tests can turn on
+comma := ,
+empty :=
+CONNECT := $(subst $(empty) $(empty),$(comma),$(addprefix tidemill-connect/,\
+  failpoints postgres-cdc revision-service simulation testing))
 TEST := --release --workspace --features tidemill/failpoints,tidemill/mutations,tidemill-examples/simulation,$(CONNECT)
+CONNECT_TESTS := $(TEST) $(addprefix --test ,outbox outbox_tailing cdc sink listen event_sourcing \
+  saga revision)
+BENCH_CONNECT := --release -p tidemill-benches --bin bench-connect
 SIM := $(TEST) --test sim
 EMBEDDED := $(TEST) --bin tidemill-broker
 
-.PHONY: help setup setup-build kafka-jars kafka demo test conformance sim bench chaos lint doc clean-cache
+.PHONY: help setup setup-build kafka-jars kafka demo test conformance sim bench bench-connect chaos \
+  chaos-connect lint doc clean-cache
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
-	  awk -F '\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	  awk -F '\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 setup: ## install the missing system packages (as root, with apt-get) or name them
 	@.ci/setup
@@ -95,6 +104,18 @@ chaos: $(if $(filter embedded,$(BROKER)),setup-build,kafka-jars) ## the demo's t
 	$(CARGO) build $(CHAOS)
 	$(if $(filter embedded,$(BROKER)),,$(WITH_KAFKA)) $(CARGO) run --quiet $(CHAOS) -- \
 	  --kills $(KILLS) $(CHAOS_ARGS)
+
+# Each pattern's own kill loop, on PostgreSQL and on the broker.
+chaos-connect: KILLS = 200
+chaos-connect: $(if $(filter embedded,$(BROKER)),setup,kafka-jars) ## the cures of the dual-write problem, each under KILLS=200 kills (BROKER=embedded)
+	$(CARGO) build $(EMBEDDED)
+	$(CARGO) test $(CONNECT_TESTS) --no-run
+	TIDEMILL_TEST_KILLS=$(KILLS) $(WITH_KAFKA) \
+	  $(CARGO) test $(CONNECT_TESTS) -- --nocapture --test-threads=1 chaos_
+
+bench-connect: kafka-jars ## relay and change data capture against a plain loop (BENCH_CONNECT_ARGS=...)
+	$(CARGO) build $(BENCH_CONNECT)
+	$(WITH_KAFKA) $(CARGO) run --quiet $(BENCH_CONNECT) -- $(BENCH_CONNECT_ARGS)
 
 lint: setup-build ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check

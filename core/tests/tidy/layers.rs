@@ -20,11 +20,27 @@ const CORE: Layers = &[
     ("driver", &["record", "serdes", "errors", "store", "processor", "topology", "task"]),
 ];
 
+/// Each module of the crate for databases with the modules that it may use.
+const CONNECT: Layers = &[
+    ("source", &[]),
+    ("postgres", &[]),
+    ("testing", &[]),
+    ("inbox", &["postgres"]),
+    ("cdc", &["source", "postgres"]),
+    ("outbox", &["source", "postgres", "cdc"]),
+    ("sink", &["postgres", "inbox"]),
+    ("listen", &["postgres", "inbox", "sink"]),
+    ("revision", &["postgres"]),
+    ("event_sourcing", &["source", "postgres", "inbox", "outbox", "sink"]),
+    ("saga", &["postgres", "inbox", "outbox", "sink"]),
+];
+
 /// What only one module may name, and the raw loop that the benchmark compares it with.
 const OWNED: &[(&str, &str, &[&str])] = &[
     ("rdkafka::", "librdkafka", &["runtime/src/client/kafka/", "benches/src/raw/"]),
     ("rdkafka_sys::", "librdkafka", &["runtime/src/client/kafka/"]),
     ("rocksdb::", "RocksDB", &["runtime/src/storage/"]),
+    ("pgwire_replication::", "PostgreSQL's replication", &["runtime/connect/src/cdc/"]),
 ];
 
 /// Calls that ask the system's clock or let it wait, and the files of the runtime that may.
@@ -48,13 +64,13 @@ fn named(line: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn upward(file: &SourceFile) -> Vec<String> {
-    let Some(inner) = file.path.strip_prefix("core/src/") else { return Vec::new() };
+fn upward(folder: &str, layers: Layers, file: &SourceFile) -> Vec<String> {
+    let Some(inner) = file.path.strip_prefix(folder) else { return Vec::new() };
     let module = inner.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     if module == "lib" {
         return Vec::new();
     }
-    let Some((_, below)) = CORE.iter().find(|(name, _)| *name == module) else {
+    let Some((_, below)) = layers.iter().find(|(name, _)| *name == module) else {
         return vec![file.at(1, &format!("module {module} is in no layer: add it to the table"))];
     };
     let mut violations = Vec::new();
@@ -75,18 +91,31 @@ fn upward(file: &SourceFile) -> Vec<String> {
     violations
 }
 
-#[test]
-fn the_modules_of_the_core_use_only_those_below_them() {
-    let violations: Vec<String> = rust_files().iter().flat_map(upward).collect();
+fn check_layers(folder: &str, layers: Layers) {
+    let files = rust_files();
+    let violations: Vec<String> =
+        files.iter().flat_map(|file| upward(folder, layers, file)).collect();
     report("dependencies point down", &violations);
 }
 
 #[test]
+fn the_modules_of_the_core_use_only_those_below_them() {
+    check_layers("core/src/", CORE);
+}
+
+#[test]
+fn the_modules_of_connect_use_only_those_below_them() {
+    check_layers("runtime/connect/src/", CONNECT);
+}
+
+#[test]
 fn the_layers_have_no_cycle() {
-    for (index, (module, below)) in CORE.iter().enumerate() {
-        for used in *below {
-            let position = CORE.iter().position(|(name, _)| name == used);
-            assert!(position.is_some_and(|p| p < index), "{module} uses {used}, not below it");
+    for layers in [CORE, CONNECT] {
+        for (index, (module, below)) in layers.iter().enumerate() {
+            for used in *below {
+                let position = layers.iter().position(|(name, _)| name == used);
+                assert!(position.is_some_and(|p| p < index), "{module} uses {used}, not below it");
+            }
         }
     }
 }
@@ -98,7 +127,9 @@ fn each_foreign_library_is_named_by_one_module_only() {
         for (word, what, allowed) in OWNED {
             if file.is_test()
                 || allowed.iter().any(|folder| file.path.starts_with(folder))
-                || !(file.path.starts_with("core/") || file.path.starts_with("runtime/src/"))
+                || !(file.path.starts_with("core/")
+                    || file.path.starts_with("runtime/src/")
+                    || file.path.starts_with("runtime/connect/src/"))
             {
                 continue;
             }
