@@ -1,10 +1,46 @@
 //! Sources: whatever comes from outside into Kafka, each change once.
 //!
-//! One loop serves all of them. It reads the committed position from a compacted topic, asks the
-//! source for what comes after it, and writes records and the new position in **one** Kafka
-//! transaction, the position last. So the position is never ahead of the records nor behind them,
-//! wherever the process dies. It is what Kafka Connect does for a source task with exactly-once
-//! support (KIP-618), with the rule added that a doubt about the source's identity stops the loop.
+//! One loop, [`SourceRunner`], serves all of them. It reads the committed position from a compacted
+//! topic, asks the source for what comes after it, and writes records and the new position in
+//! **one** Kafka transaction, the position last. So the position is never ahead of the records nor
+//! behind them, wherever the process dies. It is what Kafka Connect does for a source task with
+//! exactly-once support (KIP-618), with the rule added that a doubt about the source's identity
+//! stops the loop.
+//!
+//! # What is promised
+//! Each change that the source yields is exactly once among the records that a `read_committed`
+//! consumer sees, and for each key in the source's order. One relay works at a time: a second one
+//! with the same name fences the first, whose open transaction is aborted.
+//!
+//! # What it costs
+//! One small record a transaction, read back at each start from a topic with one partition. Readers
+//! see records when their transaction is committed, not before.
+//!
+//! # What is not promised
+//! * Anything to `read_uncommitted` consumers: they also see what was aborted.
+//! * Order between keys, or across a change of a topic's number of partitions.
+//! * That the source is right about its own order; each source says on its page what it rests on.
+//!
+//! # Errors
+//! What time heals is tried again with growing pauses, always from the committed position. What
+//! needs a human ends the relay with a [`RelayError`] that says what was found and what can be
+//! done; [`PositionAdmin`] shows and sets positions. After a commit whose outcome was in doubt for
+//! a while, or that met an error, the producer is replaced before anything else is sent, and the
+//! position read again: the request could end a later transaction (see `docs/TRANSACTIONS.md`).
+//!
+//! Fail points for tests: `OB3` after the records were sent, `OB4` after the position was, `OB5`
+//! after the commit.
+
+mod attendant;
+mod error;
+mod operator;
+mod position;
+mod publisher;
+mod run;
+mod runner;
+mod status;
+mod stop;
+mod topics;
 
 use std::fmt;
 use std::future::Future;
@@ -16,6 +52,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tidemill::BoxError;
 use tidemill::record::{Headers, Partition, Timestamp};
+
+pub use error::RelayError;
+pub use operator::{PositionAdmin, ResetTo};
+pub use position::StoredPosition;
+use runner::Options;
+pub use runner::{RelayHandle, SourceRunner};
+pub use status::{RelayMetrics, RelayState};
+pub use stop::Stop;
 
 /// Something that yields changes in an order of its own, and can be asked again for what comes
 /// after a position.
@@ -60,6 +104,21 @@ pub trait TransactionalSource: Send + 'static {
         &mut self,
         position: &Self::Position,
     ) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// Told of a record that can never be sent: its topic does not exist, or takes no record of its
+    /// size. Nothing of its transaction is committed. A source that puts the record aside, so that
+    /// it does not come again, returns `Ok`, and is opened again; any error stops the loop, and
+    /// that is what happens unless this is implemented.
+    ///
+    /// # Errors
+    /// [`SourceError::Failed`] if the record can't be put aside.
+    fn rejected(
+        &mut self,
+        _record: &SourceRecord,
+        why: &str,
+    ) -> impl Future<Output = Result<(), SourceError>> + Send {
+        std::future::ready(Err(SourceError::Failed(why.into())))
+    }
 }
 
 /// How much a source may return at once.

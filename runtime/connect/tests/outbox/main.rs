@@ -1,0 +1,8 @@
+//! The outbox and its relay against a real PostgreSQL and a real broker, faults OB1 to OB18 of the
+//! outbox by name.
+
+#![cfg(all(feature = "testing", feature = "postgres", feature = "failpoints"))]
+#![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
+
+mod numbers;
+mod runner;
