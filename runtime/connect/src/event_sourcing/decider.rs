@@ -103,8 +103,8 @@ pub trait Decider: 'static {
     /// Why something is not done.
     type Rejection: Data;
 
-    /// Which shape [`Decider::State`] has and how [`Decider::evolve`] makes it. Raise it when one of
-    /// them changes: stored states of another number are not used.
+    /// Which shape [`Decider::State`] has, and how [`Decider::evolve`] makes it. Raise it when one
+    /// of them changes: stored states of another number are not used.
     const STATE_SCHEMA: u32 = 1;
 
     /// Returns the state before anything happened.
