@@ -27,7 +27,7 @@ const GUARD: &str = r#"
 server=$!
 echo $server
 read -r word || word=
-kill -QUIT $server 2>/dev/null
+kill -QUIT $server 2>&-
 wait $server
 [ "$word" = keep ] || rm -rf "$0"
 "#;
