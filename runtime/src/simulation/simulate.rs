@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tidemill_core::record::Partition;
 use tidemill_core::topology::{Topology, TopologyError};
@@ -32,6 +33,7 @@ pub struct Simulation {
     seed: u64,
     invariants: Vec<Invariant>,
     compare: bool,
+    run_on: Duration,
     folder: Option<PathBuf>,
     replay: String,
     #[cfg(feature = "mutations")]
@@ -51,6 +53,7 @@ impl Simulation {
             seed: 0,
             invariants: Vec::new(),
             compare: true,
+            run_on: Duration::ZERO,
             folder: None,
             replay: "run it with .seed({seed})".to_owned(),
             #[cfg(feature = "mutations")]
@@ -105,6 +108,14 @@ impl Simulation {
     /// results depend on the order between partitions or on the time of day. Default: on.
     pub fn compare_with_undisturbed_run(mut self, compare: bool) -> Self {
         self.compare = compare;
+        self
+    }
+
+    /// Goes on for this long, without faults, after everything that was sent is processed, and then
+    /// until what that gave rise to is processed, too: for topologies that wait for a time of day.
+    /// Default: not at all.
+    pub fn run_on(mut self, time: Duration) -> Self {
+        self.run_on = time;
         self
     }
 
@@ -181,6 +192,7 @@ impl Simulation {
             faults,
             seed: self.seed,
             inputs: Rc::clone(inputs),
+            run_on: self.run_on,
             invariants: self.invariants.clone().into(),
         };
         Ok(match &self.folder {

@@ -26,14 +26,19 @@ impl<D: Disks> Cluster<D> {
         self.revive(1_000)
     }
 
-    /// Waits until nothing is left to do.
-    pub(super) fn settle(&mut self, sources: &[String]) -> Result<(), Violated> {
-        let deadline = self.scheduler().now() + HEAL_WITHIN;
+    /// Waits until nothing is left to do, and at least for `run_on`.
+    pub(super) fn settle(&mut self, sources: &[String], run_on: Duration) -> Result<(), Violated> {
+        let earliest = self.scheduler().now() + run_on;
+        let deadline = earliest + HEAL_WITHIN;
         let group = self.application_id().to_owned();
         loop {
             self.watch(Duration::from_millis(200))?;
             self.revive(1_000)?;
-            let Some(open) = self.operator.open_ends(&group, sources) else { return Ok(()) };
+            let open = self.operator.open_ends(&group, sources);
+            if self.scheduler().now() < earliest {
+                continue;
+            }
+            let Some(open) = open else { return Ok(()) };
             if self.scheduler().now() >= deadline {
                 let who = self.scheduler().dump();
                 return Err(Violated {

@@ -44,6 +44,7 @@ pub(super) struct Setup {
     pub(super) faults: Faults,
     pub(super) seed: u64,
     pub(super) inputs: Rc<Inputs>,
+    pub(super) run_on: Duration,
     pub(super) invariants: Rc<[Invariant]>,
 }
 
@@ -125,7 +126,7 @@ impl Setup {
             counts: BTreeMap::new(),
         };
         let (cluster, outcome) =
-            drive(&scheduler, cluster, topics.sources, self.inputs, self.partitions);
+            drive(&scheduler, cluster, topics.sources, self.inputs, (self.partitions, self.run_on));
         let mut ran = Ran {
             trace_hash: scheduler.trace_hash(),
             steps: scheduler.steps(),
@@ -163,13 +164,13 @@ fn drive<D: Disks>(
     cluster: Cluster<D>,
     sources: Vec<String>,
     inputs: Rc<Inputs>,
-    partitions: i32,
+    (partitions, run_on): (i32, Duration),
 ) -> (Option<Cluster<D>>, Result<(), Violated>) {
     let done = Rc::new(RefCell::new(None));
     let result = Rc::clone(&done);
     scheduler.spawn(ProcessId::WORLD, "director", move || {
         let mut cluster = cluster;
-        let outcome = direct(&mut cluster, &sources, &inputs, partitions);
+        let outcome = direct(&mut cluster, &sources, &inputs, (partitions, run_on));
         *result.borrow_mut() = Some((cluster, outcome));
     });
     let finished = scheduler.run_until(|| done.borrow().is_some(), LIMIT);
@@ -193,7 +194,7 @@ fn direct<D: Disks>(
     cluster: &mut Cluster<D>,
     sources: &[String],
     inputs: &Rc<Inputs>,
-    partitions: i32,
+    (partitions, run_on): (i32, Duration),
 ) -> Result<(), Violated> {
     let scheduler = cluster.scheduler().clone();
     for _ in 0..cluster.plan.machines {
@@ -221,7 +222,7 @@ fn direct<D: Disks>(
         let invariant = "all inputs can be sent".to_owned();
         return Err(Violated { invariant, detail: detail.to_owned() });
     }
-    cluster.settle(sources)?;
+    cluster.settle(sources, run_on)?;
     cluster.stop_all()?;
     cluster.ask(true)
 }
