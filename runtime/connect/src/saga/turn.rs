@@ -1,5 +1,5 @@
-//! The life of a saga, as a function: what is stored, what comes in and the time give what is stored
-//! next and what is sent. No clock, no store, no Kafka.
+//! The life of a saga, as a function: what is stored, what comes in and the time give what is
+//! stored next and what is sent. No clock, no store, no Kafka.
 //!
 //! ```text
 //!           +--------- refused, or given up --------+
