@@ -258,8 +258,8 @@ impl<D> SagaBuilder<D, BeforePivot> {
 }
 
 impl<D> SagaBuilder<D, AfterPivot> {
-    /// Adds a step that only goes forward, one that changes nothing too. [`Unfinished::retry_forever`] or
-    /// [`Unfinished::retry_at_most`] has to follow.
+    /// Adds a step that only goes forward, also one that changes nothing.
+    /// [`Unfinished::retry_forever`] or [`Unfinished::retry_at_most`] has to follow.
     pub fn step(
         self,
         name: impl Into<String>,
