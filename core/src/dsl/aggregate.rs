@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Change;
+use super::table::change;
 use crate::BoxError;
 use crate::processor::{Processor, ProcessorContext};
 use crate::record::Record;
@@ -18,6 +19,8 @@ pub(super) struct Aggregation<K, V, F> {
     pub(super) value_serde: SharedSerde<V>,
     /// Whether `apply` may fail: the value before is then kept aside by a clone.
     pub(super) fallible: bool,
+    /// Whether somebody below asked for old values.
+    pub(super) send_old_values: bool,
     /// Makes the value after of key, record and the value before.
     pub(super) apply: F,
 }
@@ -45,7 +48,9 @@ where
         &mut self,
         context: &mut ProcessorContext<'_, '_, K, Change<A>>,
     ) -> Result<(), BoxError> {
-        self.store = Some(context.core(&self.aggregation.store)?);
+        let store = context.core(&self.aggregation.store)?;
+        store.borrow_mut().send_old_values |= self.aggregation.send_old_values;
+        self.store = Some(store);
         Ok(())
     }
 
@@ -81,9 +86,4 @@ where
         }
         Ok(())
     }
-}
-
-fn change<K, A>(key: K, update: Update<(), A>) -> Record<K, Change<A>> {
-    let Update { new, old, timestamp, headers, .. } = update;
-    Record { key, value: Change { new, old }, timestamp, headers }
 }

@@ -34,6 +34,10 @@ impl StreamsBuilder {
         Self { graph: Rc::new(RefCell::new(Graph::new())) }
     }
 
+    pub(super) fn shared_graph(&self) -> SharedGraph {
+        Rc::clone(&self.graph)
+    }
+
     /// Reads a topic. Reading the same topic twice, with the same types and offset reset, makes one
     /// source.
     pub fn stream<K, V>(&self, topic: &str, consumed: Consumed<K, V>) -> KStream<K, V>

@@ -77,6 +77,11 @@ impl Graph {
         given.unwrap_or(generated)
     }
 
+    /// Returns the name of an operator's node.
+    pub(super) fn name_of(&self, id: GraphId) -> String {
+        self.operators[id.0].name.clone()
+    }
+
     /// Notes a mistake for [`Graph::build`] to return.
     pub(super) fn fail(&mut self, mistake: TopologyError) {
         self.mistakes.push(mistake);

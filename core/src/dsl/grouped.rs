@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::aggregate::{Aggregate, Aggregation};
 use super::graph::GraphId;
+use super::table::{StoreNode, TableParts};
 use super::{KStream, KTable, Materialized, Named, Repartitioned, repartition};
 use crate::BoxError;
 use crate::serdes::{self, Serde, SharedSerde};
@@ -181,6 +182,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
         apply: impl Fn(&K, V, Option<A>) -> Result<Option<A>, BoxError> + Send + Sync + 'static,
     ) -> KTable<K, A> {
         let graph = self.stream.graph();
+        let queryable = materialized.name.clone();
         let store = match materialized.name.take() {
             Some(name) => name,
             None => graph.borrow_mut().name_or_generate(None, &format!("{prefix}STATE-STORE-")),
@@ -190,14 +192,24 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
         let mut graph = graph.borrow_mut();
         let key_serde =
             materialized.key_serde.take().unwrap_or_else(|| Arc::clone(&self.grouped.key_serde));
-        let aggregation = Arc::new(Aggregation {
-            store: store.clone(),
-            key_serde: Arc::clone(&self.grouped.key_serde),
-            value_serde: Arc::clone(&self.grouped.value_serde),
-            fallible,
-            apply,
-        });
+        let table = StoreNode::new(&store);
+        let parts = TableParts {
+            key_serde: Some(Arc::clone(&key_serde)),
+            value_serde: materialized.value_serde.clone(),
+            queryable_store_name: queryable,
+        };
+        let old_values = table.old_values.clone();
+        let (keys, values) =
+            (Arc::clone(&self.grouped.key_serde), Arc::clone(&self.grouped.value_serde));
         let id = graph.add(&[parent], node.clone(), move |topology, parents| {
+            let aggregation = Arc::new(Aggregation {
+                store: store.clone(),
+                key_serde: keys,
+                value_serde: values,
+                fallible,
+                send_old_values: old_values.is_set(),
+                apply,
+            });
             let value_serde = materialized
                 .value_serde
                 .take()
@@ -208,7 +220,8 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
             topology.add_processor(&node, supplier, parents)?;
             topology.add_state_store(builder, &[&node]).map(|_| ())
         });
-        KTable::new(self.stream.shared_graph(), id)
+        drop(graph);
+        KTable::new(self.stream.shared_graph(), id, Rc::new(table), parts)
     }
 
     /// Returns the parent of an aggregation: the stream itself, or its repartition topic.

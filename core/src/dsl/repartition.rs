@@ -19,6 +19,8 @@ pub struct Repartitioned<K, V> {
     pub(super) name: Option<String>,
     pub(super) partitions: Option<u32>,
     pub(super) partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
+    /// Whether records with a null key go through the topic, for joins that take them.
+    pub(super) keep_null_keys: bool,
 }
 
 impl<K, V> Repartitioned<K, V> {
@@ -28,7 +30,14 @@ impl<K, V> Repartitioned<K, V> {
     }
 
     pub(super) fn from_serdes(key_serde: SharedSerde<K>, value_serde: SharedSerde<V>) -> Self {
-        Self { key_serde, value_serde, name: None, partitions: None, partitioner: None }
+        Self {
+            key_serde,
+            value_serde,
+            name: None,
+            partitions: None,
+            partitioner: None,
+            keep_null_keys: false,
+        }
     }
 
     /// Names the topic: `<application.id>-<name>-repartition`.
@@ -112,18 +121,22 @@ pub(super) fn add<K: Clone + 'static, V: Clone + 'static>(
     repartitioned: Repartitioned<K, V>,
 ) -> GraphId {
     let names = Names::new(graph, base);
-    let Repartitioned { key_serde, value_serde, partitions, partitioner, .. } = repartitioned;
+    let Repartitioned { key_serde, value_serde, partitions, partitioner, keep_null_keys, .. } =
+        repartitioned;
     graph.add(&[parent], names.source.clone(), move |topology, parents| {
         let Names { topic, sink, filter, source } = names;
         topology.add_repartition(RepartitionSpec { name: topic.clone(), partitions });
         let topic = TopicName::Internal(topic);
         let keys = Arc::clone(&key_serde);
         // records without a key belong to no partition
-        let drop_null_keys = Arc::new(
-            move |context: &mut ProcessorContext<'_, '_, K, V>, record: Record<K, V>| {
-                if keys.is_null(&record.key) { Ok(()) } else { context.forward(record) }
-            },
-        );
+        let drop_null_keys =
+            Arc::new(move |context: &mut ProcessorContext<'_, '_, K, V>, record: Record<K, V>| {
+                if !keep_null_keys && keys.is_null(&record.key) {
+                    Ok(())
+                } else {
+                    context.forward(record)
+                }
+            });
         let supplier = move || Stateless(Arc::clone(&drop_null_keys));
         topology.add_processor(&filter, supplier, parents)?;
         let produced = Produced {

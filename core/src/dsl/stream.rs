@@ -75,6 +75,11 @@ impl<K, V> KStream<K, V> {
         Self { name: Some(name.into().into_string()), ..self.clone() }
     }
 
+    /// Returns the name that [`KStream::named`] gave.
+    pub(super) fn given_name(&self) -> Option<String> {
+        self.name.clone()
+    }
+
     /// Returns the given name, the one of [`KStream::named`], or a generated one.
     pub(super) fn name_operator(&self, given: Option<String>, prefix: &str) -> String {
         let given = given.or_else(|| self.name.clone());

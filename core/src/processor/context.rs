@@ -1,6 +1,5 @@
 //! What a processor can do besides computing: forward, read stores, schedule, ask for a commit.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
@@ -267,6 +266,17 @@ impl<'c, 't, K, V> ProcessorContext<'c, 't, K, V> {
         &self,
         name: &str,
     ) -> Result<Rc<RefCell<StoreCore<SK, SV>>>, StoreError> {
+        open_store(self, name)
+    }
+}
+
+/// Finds the stores that a processor is connected to, whatever it forwards.
+pub(crate) trait StoreAccess {
+    fn store(&self, name: &str) -> Result<&dyn ErasedStore, StoreError>;
+}
+
+impl<K, V> StoreAccess for ProcessorContext<'_, '_, K, V> {
+    fn store(&self, name: &str) -> Result<&dyn ErasedStore, StoreError> {
         let connected = &self.task.shared.connected[self.node];
         let found = connected.iter().find(|store| store.spec().name == name).ok_or_else(|| {
             let names: Vec<&str> = connected.iter().map(|s| &*s.spec().name).collect();
@@ -276,13 +286,21 @@ impl<'c, 't, K, V> ProcessorContext<'c, 't, K, V> {
                 connected: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
             }
         })?;
-        let handle: Rc<dyn Any> = found.handle();
-        handle.downcast().map_err(|_| StoreError::WrongType {
-            store: name.to_owned(),
-            actual: found.type_name(),
-            expected: std::any::type_name::<(SK, SV)>(),
-        })
+        Ok(&**found)
     }
+}
+
+/// Takes the typed handle of a store.
+pub(crate) fn open_store<SK: 'static, SV: 'static>(
+    access: &dyn StoreAccess,
+    name: &str,
+) -> Result<Rc<RefCell<StoreCore<SK, SV>>>, StoreError> {
+    let found = access.store(name)?;
+    found.handle().downcast().map_err(|_| StoreError::WrongType {
+        store: name.to_owned(),
+        actual: found.type_name(),
+        expected: std::any::type_name::<(SK, SV)>(),
+    })
 }
 
 impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {

@@ -99,7 +99,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     }
 
     /// Reads a key: its value and the timestamp of its last update.
-    pub(super) fn get(&mut self, key: &K) -> Result<Option<(&V, Timestamp)>, StoreError> {
+    pub(crate) fn get(&mut self, key: &K) -> Result<Option<(&V, Timestamp)>, StoreError> {
         let slot = self.locate(key)?;
         let entry = self.overlay.entry(slot);
         Ok(entry.value.as_ref().map(|value| (value, entry.timestamp)))
@@ -137,12 +137,8 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         apply: impl FnOnce(Option<V>) -> Result<Option<V>, BoxError>,
     ) -> Result<Option<Update<(), V>>, BoxError> {
         let slot = self.locate(key)?;
-        let send_old = self.send_old_values;
+        self.remember_forwarded(slot);
         let entry = self.overlay.entry_mut(slot);
-        if !entry.unforwarded {
-            entry.was_present = entry.value.is_some();
-            entry.forwarded = if send_old { entry.value.clone() } else { None };
-        }
         let before = if fallible { entry.value.clone() } else { entry.value.take() };
         let present = entry.value.is_some() || before.is_some();
         let updated = if present { entry.timestamp.max(timestamp) } else { timestamp };
@@ -150,24 +146,61 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         let after = apply(before)?;
         self.poisoned = false;
         let after = after.filter(|value| !self.value_serde.is_null(value));
-
-        let caching = self.spec.caching;
-        let entry = self.overlay.entry_mut(slot);
         // a deletion has no value to carry a timestamp: its tombstone takes the record's, as in
         // Java
-        entry.timestamp = if after.is_some() { updated } else { timestamp };
-        entry.value = after;
+        let stored = if after.is_some() { updated } else { timestamp };
+        Ok(self.write(slot, after, (stored, updated), headers))
+    }
+
+    /// Sets a key's value and timestamp, whatever they were; `None` deletes it.
+    ///
+    /// Returns the change if it is to be forwarded now, as [`StoreCore::update`].
+    pub(crate) fn replace(
+        &mut self,
+        key: &K,
+        value: Option<V>,
+        timestamp: Timestamp,
+        headers: &Headers,
+    ) -> Result<Option<Update<(), V>>, StoreError> {
+        let value = value.filter(|value| !self.value_serde.is_null(value));
+        let slot = self.locate(key)?;
+        self.remember_forwarded(slot);
+        Ok(self.write(slot, value, (timestamp, timestamp), headers))
+    }
+
+    /// Keeps the value that those below know, before the first change that they don't.
+    fn remember_forwarded(&mut self, slot: Slot) {
+        let send_old = self.send_old_values;
+        let entry = self.overlay.entry_mut(slot);
+        if !entry.unforwarded {
+            entry.was_present = entry.value.is_some();
+            entry.forwarded = if send_old { entry.value.clone() } else { None };
+        }
+    }
+
+    /// Writes an entry: with the first timestamp it is stored, with the second it is forwarded.
+    fn write(
+        &mut self,
+        slot: Slot,
+        value: Option<V>,
+        (stored, forwarded): (Timestamp, Timestamp),
+        headers: &Headers,
+    ) -> Option<Update<(), V>> {
+        let caching = self.spec.caching;
+        let entry = self.overlay.entry_mut(slot);
+        entry.timestamp = stored;
+        entry.value = value;
         entry.unforwarded = caching;
         if caching {
             entry.headers.clone_from(headers);
         }
         self.overlay.mark_dirty(slot);
         if caching {
-            return Ok(None);
+            return None;
         }
         let entry = self.overlay.entry_mut(slot);
         let (new, old) = (entry.value.clone(), entry.forwarded.take());
-        Ok(Some(Update { key: (), new, old, timestamp: updated, headers: headers.clone() }))
+        Some(Update { key: (), new, old, timestamp: forwarded, headers: headers.clone() })
     }
 
     /// Takes the changes that caching held back, in the order of their last write.

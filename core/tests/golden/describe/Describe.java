@@ -74,6 +74,36 @@ public class Describe {
             m.get("KSTREAM-BRANCH-0000000002-x").groupByKey(g()).count();
             m.get("KSTREAM-BRANCH-0000000002-y").to("out", p());
         });
+        all.put("table", b -> b.table("in", c()).toStream().to("out", p()));
+        all.put("table_named", b -> b.table("in", c().withName("names"), Describe.<String>m("store")).toStream(Named.as("changes")).to("out", p()));
+        all.put("table_operators", b -> b.table("in", c()).filter((k,v)->true).filterNot((k,v)->false).mapValues(v->v)
+            .toStream((k,v)->v).to("out", p()));
+        all.put("table_operators_stored", b -> b.table("in", c()).filter((k,v)->true, Named.as("keep"), Describe.<String>m("kept"))
+            .filterNot((k,v)->false, Materialized.with(Serdes.String(), Serdes.String()))
+            .mapValues(v->v, Named.as("value"), Describe.<String>m("values"))
+            .mapValues(v->v, Materialized.with(Serdes.String(), Serdes.String())).toStream().to("out", p()));
+        all.put("to_table", b -> s(b,"in").toTable(Materialized.with(Serdes.String(), Serdes.String())).toStream().to("out", p()));
+        all.put("to_table_stored", b -> s(b,"in").toTable(Named.as("latest"), Describe.<String>m("store").withKeySerde(Serdes.String()).withValueSerde(Serdes.String())).toStream().to("out", p()));
+        all.put("to_table_after_key_change", b -> {
+            s(b,"in").selectKey((k,v)->v).toTable(Materialized.with(Serdes.String(), Serdes.String())).toStream().to("out", p());
+            s(b,"other").selectKey((k,v)->v).toTable(Named.as("latest"), Materialized.with(Serdes.String(), Serdes.String()));
+        });
+        all.put("join_stream_table", b -> {
+            KTable<String,String> t = b.table("names", c());
+            s(b,"in").join(t, (x,y)->x).to("out", p());
+            s(b,"in").leftJoin(t.filter((k,v)->true), (x,y)->x, Joined.as("labels")).to("out", p());
+        });
+        all.put("join_stream_table_after_key_change", b -> {
+            KTable<String,String> t = b.table("names", c(), Describe.<String>m("store"));
+            s(b,"in").selectKey((k,v)->v).join(t, (x,y)->x, Joined.with(Serdes.String(), Serdes.String(), Serdes.String())).to("out", p());
+            s(b,"other").selectKey((k,v)->v).leftJoin(t, (x,y)->x, Joined.with(Serdes.String(), Serdes.String(), Serdes.String(), "labels")).to("out", p());
+        });
+        all.put("join_tables", b -> b.table("a", c()).join(b.table("b", c()), (x,y)->x).toStream().to("out", p()));
+        all.put("join_tables_stored", b -> b.table("a", c()).leftJoin(b.table("b", c()), (x,y)->x, Describe.<String>m("joined"))
+            .outerJoin(b.table("c", c()), (x,y)->x, Materialized.with(Serdes.String(), Serdes.String())).toStream().to("out", p()));
+        all.put("join_tables_named", b -> b.table("a", c()).outerJoin(b.table("b", c()).mapValues(v->v), (x,y)->x, Named.as("both"))
+            .join(b.table("c", c()), (x,y)->x, Named.as("all"), Describe.<String>m("joined")).toStream().to("out", p()));
+        all.put("join_counts", b -> s(b,"in").groupByKey(g()).count().join(b.table("b", c()), (x,y)->y).toStream().to("out", p()));
         all.put("count", b -> s(b,"in").groupByKey(g()).count().toStream().to("out", pl()));
         all.put("count_with_materialized", b -> s(b,"in").groupByKey(g()).count(Materialized.with(Serdes.String(), Serdes.Long())).toStream().to("out", pl()));
         all.put("count_named_store", b -> s(b,"in").groupByKey(g()).count(Describe.<Long>m("counts")).toStream().to("out", pl()));

@@ -1,0 +1,314 @@
+//! Tables of a topic or a stream: each record is the new value of its key.
+//!
+//! Records that are older than what a key has are applied all the same, as in Kafka Streams: a
+//! table follows its topic's offsets. A guard against older revisions is
+//! [`KStream::deduplicate_by_revision`].
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::node::Flag;
+use super::store::TableStore;
+use super::{Change, KTable, TableNode, TableParts, View};
+use crate::BoxError;
+use crate::dsl::graph::SourceSpec;
+use crate::dsl::{KStream, Materialized, Repartitioned, StreamsBuilder, repartition};
+use crate::processor::{Processor, ProcessorContext};
+use crate::record::Record;
+use crate::serdes::{SharedSerde, optional};
+use crate::topology::{Consumed, StoreBuilder, Topology, TopologyError, TypeInfo};
+
+const SOURCE: &str = "KSTREAM-SOURCE-";
+const TABLE_SOURCE: &str = "KTABLE-SOURCE-";
+const TO_TABLE: &str = "KSTREAM-TOTABLE-";
+const STATE_STORE: &str = "STATE-STORE-";
+
+/// A source, and what was asked of it.
+#[derive(Clone)]
+struct SourceNode {
+    store: String,
+    materialized: Flag,
+    old_values: Flag,
+}
+
+impl SourceNode {
+    fn new(store: &str, queryable: bool) -> Self {
+        let node = Self {
+            store: store.to_owned(),
+            materialized: Flag::default(),
+            old_values: Flag::default(),
+        };
+        if queryable {
+            node.materialized.set();
+        }
+        node
+    }
+}
+
+impl<K: 'static, V: Clone + 'static> TableNode<K, V> for SourceNode {
+    fn send_old_values(&self, force: bool) -> bool {
+        if force {
+            self.materialized.set();
+        }
+        if self.materialized.is_set() {
+            self.old_values.set();
+        }
+        self.old_values.is_set()
+    }
+
+    fn view(&self) -> View<K, V> {
+        self.materialized.set();
+        View::of_store(&self.store)
+    }
+}
+
+impl StreamsBuilder {
+    /// Reads a topic as a table: each record is the new value of its key, a null value deletes it.
+    /// Records without a key are dropped and counted.
+    ///
+    /// The table has a store if `materialized` names one, or if somebody reads from the table. A
+    /// serde that `materialized` does not give is that of the topic.
+    ///
+    /// ```
+    /// # use tidemill_core::dsl::{Joined, Materialized, StreamsBuilder};
+    /// # use tidemill_core::serdes::string;
+    /// # use tidemill_core::topology::{Consumed, Produced};
+    /// let builder = StreamsBuilder::new();
+    /// let names = builder.table(
+    ///     "customers",
+    ///     Consumed::with(string(), string()),
+    ///     Materialized::as_("names"),
+    /// );
+    /// builder
+    ///     .stream("orders", Consumed::with(string(), string()))
+    ///     .join_table(&names, |order, name| format!("{order} for {name}"), Joined::default())
+    ///     .to("labels", Produced::with(string(), string()));
+    /// # builder.build().unwrap();
+    /// ```
+    pub fn table<K, V>(
+        &self,
+        topic: &str,
+        mut consumed: Consumed<K, V>,
+        mut materialized: Materialized<K, V>,
+    ) -> KTable<K, V>
+    where
+        K: Clone + 'static,
+        V: Clone + 'static,
+    {
+        let graph = self.shared_graph();
+        let queryable = materialized.name.clone();
+        let mut open = graph.borrow_mut();
+        let store = match materialized.name.take() {
+            Some(name) => name,
+            None => open.name_or_generate(None, &format!("{topic}-{STATE_STORE}")),
+        };
+        let given = consumed.name.take();
+        let suffixed = given.as_ref().map(|name| format!("{name}-source"));
+        let source = open.name_or_generate(suffixed, SOURCE);
+        let name = open.name_or_generate(given, TABLE_SOURCE);
+        let node = SourceNode::new(&store, queryable.is_some());
+        let spec = SourceSpec {
+            topics: [topic.to_owned()].into(),
+            types: TypeInfo::of::<Option<K>, Option<V>>(),
+            auto_offset_reset: consumed.auto_offset_reset,
+        };
+        let (keys, values) = (Arc::clone(&consumed.key_serde), Arc::clone(&consumed.value_serde));
+        let read = Consumed {
+            key_serde: Arc::new(optional(Arc::clone(&keys))) as SharedSerde<Option<K>>,
+            value_serde: Arc::new(optional(Arc::clone(&values))) as SharedSerde<Option<V>>,
+            name: None,
+            auto_offset_reset: consumed.auto_offset_reset,
+        };
+        let topic = topic.to_owned();
+        let source_id = open.add_source(source.clone(), spec, move |topology, _| {
+            topology.add_source(&source, read, &[&topic]).map(|_| ())
+        });
+        let spec = TableSpec { node, keys, values, materialized, queryable };
+        let (parts, source) = (spec.parts(), spec.node.clone());
+        let null = Arc::clone(&spec.keys);
+        let key_of = move |key: Option<K>| key.filter(|key| !null.is_null(key));
+        let id = open.add(&[source_id], name.clone(), move |topology, parents| {
+            spec.write(topology, (&name, parents), key_of, |value| value)
+        });
+        drop(open);
+        KTable::new(graph, id, Rc::new(source), parts)
+    }
+}
+
+impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
+    /// Takes the stream for a table: each record is the new value of its key (KIP-523). Of a stream
+    /// of `Option`s a `None` deletes the key. Records without a key are dropped and counted.
+    ///
+    /// `materialized` must have both serdes. If the key may have changed since the source, there is
+    /// a repartition topic in between.
+    pub fn to_table<T: Clone + 'static>(&self, mut materialized: Materialized<K, T>) -> KTable<K, T>
+    where
+        V: TableValue<T>,
+    {
+        let graph = self.shared_graph();
+        let queryable = materialized.name.clone();
+        let name = self.name_operator(None, TO_TABLE);
+        let store = match materialized.name.take() {
+            Some(name) => name,
+            None => {
+                let prefix = format!("{TO_TABLE}{STATE_STORE}");
+                graph.borrow_mut().name_or_generate(None, &prefix)
+            }
+        };
+        let node = SourceNode::new(&store, queryable.is_some());
+        let serdes = (materialized.key_serde.clone(), materialized.value_serde.clone());
+        let (Some(keys), Some(values)) = serdes else {
+            let what = if materialized.key_serde.is_none() { "key" } else { "value" };
+            graph.borrow_mut().fail(TopologyError::MissingSerde { node: name, what });
+            let parts =
+                TableParts { key_serde: None, value_serde: None, queryable_store_name: queryable };
+            return KTable::new(graph, self.id, Rc::new(node), parts);
+        };
+        let mut parent = self.id;
+        if self.repartition_required {
+            let options = Repartitioned::from_serdes(Arc::clone(&keys), V::serde(&values));
+            parent = repartition::add(&mut graph.borrow_mut(), self.id, &name, options);
+        }
+        let spec = TableSpec { node, keys, values, materialized, queryable };
+        let (parts, source) = (spec.parts(), spec.node.clone());
+        let null = Arc::clone(&spec.keys);
+        let key_of = move |key: K| (!null.is_null(&key)).then_some(key);
+        let id = graph.borrow_mut().add(&[parent], name.clone(), move |topology, parents| {
+            spec.write(topology, (&name, parents), key_of, V::into_value)
+        });
+        KTable::new(graph, id, Rc::new(source), parts)
+    }
+}
+
+/// A stream's value as that of a table of `T`: `T` itself, or `Option<T>` whose `None` deletes.
+pub trait TableValue<T>: Sized {
+    /// Returns the value; `None` deletes the key.
+    fn into_value(self) -> Option<T>;
+
+    /// Returns the serde of this type, for a repartition topic.
+    fn serde(values: &SharedSerde<T>) -> SharedSerde<Self>;
+}
+
+impl<T> TableValue<T> for T {
+    fn into_value(self) -> Option<T> {
+        Some(self)
+    }
+
+    fn serde(values: &SharedSerde<T>) -> SharedSerde<T> {
+        Arc::clone(values)
+    }
+}
+
+impl<T: 'static> TableValue<T> for Option<T> {
+    fn into_value(self) -> Option<T> {
+        self
+    }
+
+    fn serde(values: &SharedSerde<T>) -> SharedSerde<Option<T>> {
+        Arc::new(optional(Arc::clone(values)))
+    }
+}
+
+/// A table of a topic or a stream, to be written when all is known.
+struct TableSpec<K, V> {
+    node: SourceNode,
+    keys: SharedSerde<K>,
+    values: SharedSerde<V>,
+    materialized: Materialized<K, V>,
+    queryable: Option<String>,
+}
+
+impl<K: Clone + 'static, V: Clone + 'static> TableSpec<K, V> {
+    fn parts(&self) -> TableParts<K, V> {
+        let keys = self.materialized.key_serde.clone().unwrap_or_else(|| Arc::clone(&self.keys));
+        let values =
+            self.materialized.value_serde.clone().unwrap_or_else(|| Arc::clone(&self.values));
+        TableParts {
+            key_serde: Some(keys),
+            value_serde: Some(values),
+            queryable_store_name: self.queryable.clone(),
+        }
+    }
+
+    fn write<KIn: Clone + 'static, VIn: Clone + 'static>(
+        self,
+        topology: &mut Topology,
+        (name, parents): (&str, &[&str]),
+        key_of: impl Fn(KIn) -> Option<K> + Send + Sync + 'static,
+        value_of: impl Fn(VIn) -> Option<V> + Send + Sync + 'static,
+    ) -> Result<(), TopologyError> {
+        let TableParts { key_serde, value_serde, .. } = self.parts();
+        let Self {
+            node: SourceNode { store, materialized, old_values }, materialized: kept, ..
+        } = self;
+        let stored = materialized.is_set().then(|| store.clone());
+        let rules = Rules { store: stored, send_old: old_values.is_set(), key_of, value_of };
+        let rules = Arc::new(rules);
+        let supplier = move || TableSource { rules: Arc::clone(&rules), store: None };
+        topology.add_processor(name, supplier, parents)?;
+        if let (true, Some(keys), Some(values)) = (materialized.is_set(), key_serde, value_serde) {
+            let builder = StoreBuilder::from_parts(kept.spec(&store), keys, values);
+            topology.add_state_store(builder, &[name])?;
+        }
+        Ok(())
+    }
+}
+
+/// What the instances share.
+struct Rules<FK, FV> {
+    store: Option<String>,
+    send_old: bool,
+    key_of: FK,
+    value_of: FV,
+}
+
+/// Turns records into changes of a table.
+struct TableSource<K, V, FK, FV> {
+    rules: Arc<Rules<FK, FV>>,
+    store: Option<TableStore<K, V>>,
+}
+
+impl<KIn, VIn, K, V, FK, FV> Processor<KIn, VIn, K, Change<V>> for TableSource<K, V, FK, FV>
+where
+    K: Clone + 'static,
+    V: Clone + 'static,
+    FK: Fn(KIn) -> Option<K>,
+    FV: Fn(VIn) -> Option<V>,
+{
+    fn init(
+        &mut self,
+        context: &mut ProcessorContext<'_, '_, K, Change<V>>,
+    ) -> Result<(), BoxError> {
+        let Rules { store, send_old, .. } = &*self.rules;
+        let open = |name: &String| TableStore::open(context, name, *send_old);
+        self.store = store.as_ref().map(open).transpose()?;
+        Ok(())
+    }
+
+    fn process(
+        &mut self,
+        context: &mut ProcessorContext<'_, '_, K, Change<V>>,
+        record: Record<KIn, VIn>,
+    ) -> Result<(), BoxError> {
+        let Record { key, value, timestamp, headers } = record;
+        let Some(key) = (self.rules.key_of)(key) else {
+            context.note_dropped();
+            return Ok(());
+        };
+        let value = (self.rules.value_of)(value);
+        match &self.store {
+            Some(store) => store.write(context, (key, value), timestamp, headers),
+            None => {
+                let change = Change { new: value, old: None };
+                context.forward(Record { key, value: change, timestamp, headers })
+            }
+        }
+    }
+
+    fn flush(
+        &mut self,
+        context: &mut ProcessorContext<'_, '_, K, Change<V>>,
+    ) -> Result<(), BoxError> {
+        self.store.as_ref().map_or(Ok(()), |store| store.flush(context))
+    }
+}

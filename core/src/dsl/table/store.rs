@@ -1,0 +1,65 @@
+//! The store of a table's operator: written, and what it holds back forwarded.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::Change;
+use crate::BoxError;
+use crate::processor::ProcessorContext;
+use crate::record::{Headers, Record, Timestamp};
+use crate::store::{StoreCore, Update};
+
+/// A table's store in a task.
+pub(super) struct TableStore<K, V> {
+    core: Rc<RefCell<StoreCore<K, V>>>,
+}
+
+impl<K: Clone + 'static, V: Clone + 'static> TableStore<K, V> {
+    pub(super) fn open(
+        context: &mut ProcessorContext<'_, '_, K, Change<V>>,
+        name: &str,
+        send_old_values: bool,
+    ) -> Result<Self, BoxError> {
+        let core = context.core(name)?;
+        core.borrow_mut().send_old_values |= send_old_values;
+        Ok(Self { core })
+    }
+
+    /// Returns true if the key has a value.
+    pub(super) fn has(&self, key: &K) -> Result<bool, BoxError> {
+        Ok(self.core.borrow_mut().get(key)?.is_some())
+    }
+
+    /// Writes a key's new value and forwards the change, at once or with the next commit.
+    pub(super) fn write(
+        &self,
+        context: &mut ProcessorContext<'_, '_, K, Change<V>>,
+        (key, value): (K, Option<V>),
+        timestamp: Timestamp,
+        headers: Headers,
+    ) -> Result<(), BoxError> {
+        let update = self.core.borrow_mut().replace(&key, value, timestamp, &headers)?;
+        match update {
+            Some(update) => context.forward(change(key, update)),
+            None => Ok(()),
+        }
+    }
+
+    /// Forwards what caching held back.
+    pub(super) fn flush(
+        &self,
+        context: &mut ProcessorContext<'_, '_, K, Change<V>>,
+    ) -> Result<(), BoxError> {
+        let updates = self.core.borrow_mut().take_unforwarded()?;
+        for Update { key, new, old, timestamp, headers } in updates {
+            context.forward(change(key, Update { key: (), new, old, timestamp, headers }))?;
+        }
+        Ok(())
+    }
+}
+
+/// Turns a store's update into what travels below a table.
+pub(in crate::dsl) fn change<K, A>(key: K, update: Update<(), A>) -> Record<K, Change<A>> {
+    let Update { new, old, timestamp, headers, .. } = update;
+    Record { key, value: Change { new, old }, timestamp, headers }
+}
