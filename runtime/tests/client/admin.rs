@@ -64,6 +64,27 @@ fn a_deleted_topic_is_gone_and_may_be_deleted_again() {
 }
 
 #[test]
+fn a_topic_made_again_has_another_id() {
+    let (name, other) = (topic("again", 1), topic("other", 1));
+    let ids = || admin().topic_ids(&[&other, &name], PATIENCE).expect("the broker answers");
+    let before = ids();
+    assert!(before[0].is_some() && before[0] != before[1], "{before:?}");
+    admin().delete_topics(&[&name], PATIENCE).expect("it exists");
+    assert_eq!(ids(), [before[0].clone(), None]);
+    let new = NewTopic {
+        name: name.clone(),
+        partitions: 1,
+        replication_factor: -1,
+        configs: BTreeMap::new(),
+    };
+    let outcome = admin().create_topics(&[new], PATIENCE).expect("the broker answers");
+    assert_eq!(outcome, [(name.clone(), TopicCreation::Created)]);
+    let after = ids();
+    assert_eq!(after[0], before[0]);
+    assert!(after[1].is_some() && after[1] != before[1], "{after:?}");
+}
+
+#[test]
 fn offsets_are_listed_in_the_order_of_the_question() {
     let name = topic("listed", 3);
     let asked = [at(&name, 2), at(&name, 0), at(&name, 1)];

@@ -19,6 +19,12 @@ use super::ffi::{self, c_string, text};
 use crate::client::error::ClientError;
 use crate::client::types::{NewTopic, TopicConfig, TopicCreation, TopicDescription};
 
+/// What the cluster says of a topic that exists.
+struct Described {
+    partitions: usize,
+    id: Option<String>,
+}
+
 impl Admin {
     /// Describes topics, without creating one that does not exist. Same order as asked.
     pub fn topics(
@@ -26,9 +32,38 @@ impl Admin {
         names: &[&str],
         timeout: Duration,
     ) -> Result<Vec<TopicDescription>, ClientError> {
+        let found = self.described(names, timeout)?;
+        let partitions = |name: &str| found.get(name).map(|found| found.partitions);
+        Ok(names
+            .iter()
+            .map(|name| TopicDescription {
+                name: (*name).to_owned(),
+                partitions: partitions(name),
+            })
+            .collect())
+    }
+
+    /// Returns the id of each topic, in the same order: another one under the same name means that
+    /// the topic was deleted and made again. `None` if it does not exist, or if the broker is older
+    /// than topic ids (Kafka 2.8).
+    pub fn topic_ids(
+        &self,
+        names: &[&str],
+        timeout: Duration,
+    ) -> Result<Vec<Option<String>>, ClientError> {
+        let mut found = self.described(names, timeout)?;
+        Ok(names.iter().map(|name| found.get_mut(*name).and_then(|one| one.id.take())).collect())
+    }
+
+    fn described(
+        &self,
+        names: &[&str],
+        timeout: Duration,
+    ) -> Result<BTreeMap<String, Described>, ClientError> {
         const OPERATION: &str = "describe topics";
+        let mut found = BTreeMap::new();
         if names.is_empty() {
-            return Ok(Vec::new());
+            return Ok(found);
         }
         let c_names = c_strings(OPERATION, names)?;
         let event = request(
@@ -50,7 +85,6 @@ impl Admin {
                 Ok(())
             },
         )?;
-        let mut found = BTreeMap::new();
         // SAFETY: the event is live and what is read from it lives as long; all is copied.
         unsafe {
             let result = ffi::rd_kafka_event_DescribeTopics_result(event.ptr());
@@ -61,21 +95,15 @@ impl Admin {
                 let code = ffi::rd_kafka_error_code(ffi::rd_kafka_TopicDescription_error(topic));
                 let mut partitions = 0;
                 ffi::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
-                let described = match code {
-                    code::NO_ERROR => Some(partitions),
+                let id = topic_id(ffi::rd_kafka_TopicDescription_topic_id(topic));
+                match code {
+                    code::NO_ERROR => found.insert(name, Described { partitions, id }),
                     code::UNKNOWN_TOPIC_OR_PART => None,
                     code => return Err(about(OPERATION, code, &name)),
                 };
-                found.insert(name, described);
             }
         }
-        Ok(names
-            .iter()
-            .map(|name| TopicDescription {
-                name: (*name).to_owned(),
-                partitions: found.get(*name).copied().flatten(),
-            })
-            .collect())
+        Ok(found)
     }
 
     /// Creates topics and waits until they are there. One outcome a topic, in the same order.
@@ -312,5 +340,18 @@ unsafe fn entries(resource: *const ffi::rd_kafka_ConfigResource_t) -> BTreeMap<S
             (!value.is_null()).then(|| (text(ffi::rd_kafka_ConfigEntry_name(entry)), text(value)))
         };
         elements(array, count).into_iter().filter_map(copy).collect()
+    }
+}
+
+/// Copies a topic's id; all zeros means that there is none.
+unsafe fn topic_id(id: *const ffi::rd_kafka_Uuid_t) -> Option<String> {
+    if id.is_null() {
+        return None;
+    }
+    // SAFETY: the caller passes a live id or null; the text belongs to the id and is copied.
+    unsafe {
+        let zero = ffi::rd_kafka_Uuid_most_significant_bits(id) == 0
+            && ffi::rd_kafka_Uuid_least_significant_bits(id) == 0;
+        (!zero).then(|| text(ffi::rd_kafka_Uuid_base64str(id)))
     }
 }
