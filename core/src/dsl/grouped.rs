@@ -190,6 +190,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
         let node = self.stream.name_operator(None, prefix);
         let parent = self.repartitioned(&store);
         let mut graph = graph.borrow_mut();
+        materialized.refuse_revision(&mut graph, &node);
         let key_serde =
             materialized.key_serde.take().unwrap_or_else(|| Arc::clone(&self.grouped.key_serde));
         let table = StoreNode::new(&store);

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::graph::Graph;
+use crate::revision::Revisioned;
 use crate::serdes::{Serde, SharedSerde};
 use crate::store::{StoreKind, StoreSpec};
-use crate::topology::StoreBuilder;
+use crate::topology::{StoreBuilder, TopologyError};
 
 /// How the store of a table is kept: name, serdes, caching, changelog.
 ///
@@ -22,7 +24,11 @@ pub struct Materialized<K, V> {
     /// False for the default: Kafka Streams numbers `count()` and `count(Materialized)`
     /// differently.
     pub(super) given: bool,
+    /// Finds the revision that guards a table.
+    pub(super) revision: Option<RevisionOf<V>>,
 }
+
+type RevisionOf<V> = Arc<dyn Fn(&V) -> Option<i64> + Send + Sync>;
 
 impl<K, V> Default for Materialized<K, V> {
     /// Generates a name and takes the serdes from the grouping: the call without `Materialized` in
@@ -36,6 +42,7 @@ impl<K, V> Default for Materialized<K, V> {
             logging: true,
             changelog_config: BTreeMap::new(),
             given: false,
+            revision: None,
         }
     }
 }
@@ -94,6 +101,29 @@ impl<K, V> Materialized<K, V> {
         self.logging = false;
         self.changelog_config.clear();
         self.given()
+    }
+
+    /// Guards a table of a topic or a stream: a record whose revision is not larger than that of
+    /// every record of its key before does not get into the table. It is ignored and counted.
+    ///
+    /// What was seen of each key, deleted ones included, is kept in a store of its own,
+    /// `<name>-revisions`. The rules are those of
+    /// [`KStream::deduplicate_by_revision`](super::KStream::deduplicate_by_revision); like there, a
+    /// tombstone has no revision and counts as the newest record.
+    #[must_use]
+    pub fn with_revision(mut self) -> Self
+    where
+        V: Revisioned + 'static,
+    {
+        self.revision = Some(Arc::new(V::revision));
+        self
+    }
+
+    /// Notes a mistake if a guard was asked for where there is none.
+    pub(super) fn refuse_revision(&self, graph: &mut Graph, node: &str) {
+        if self.revision.is_some() {
+            graph.fail(TopologyError::UnusedRevision { node: node.to_owned() });
+        }
     }
 
     fn given(mut self) -> Self {

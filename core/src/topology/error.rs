@@ -90,6 +90,15 @@ pub enum TopologyError {
     /// More than one mistake.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<TopologyError>),
+    /// A guard by revision for an operator that has none.
+    #[error(
+        "{node}: Materialized::with_revision guards tables of a topic or a stream: here it would \
+         have no effect"
+    )]
+    UnusedRevision {
+        /// The operator.
+        node: String,
+    },
     /// The types of an edge do not fit.
     #[error("{child} takes {takes}, but its parent {parent} forwards {forwards}")]
     TypeMismatch {

@@ -1,7 +1,8 @@
 //! Nulls, order and timestamps, one rule a test. The rules are those of Kafka Streams.
 
 use tidemill_core::dsl::{Joined, Materialized, StreamsBuilder};
-use tidemill_core::serdes::{optional, string};
+use tidemill_core::revision::Revisioned;
+use tidemill_core::serdes::{Encoded, Serde, SerdeError, optional, string};
 use tidemill_core::topology::Consumed;
 
 use super::support::{Run, bare, changes, stored, table, unnamed};
@@ -200,4 +201,73 @@ fn a_table_joined_with_itself_reads_one_store() {
     });
     // both sides see the change: two updates with the same value
     run.check("a", "1", 1, &[("11", 1), ("11", 1)]);
+}
+
+/// A price: cents and revision, written `cents@revision`.
+#[derive(Clone)]
+struct Price(String);
+
+impl Revisioned for Price {
+    fn revision(&self) -> Option<i64> {
+        self.0.split_once('@')?.1.parse().ok()
+    }
+}
+
+struct PriceSerde;
+
+impl Serde<Price> for PriceSerde {
+    fn serialize(
+        &self,
+        topic: &str,
+        value: &Price,
+        out: &mut Vec<u8>,
+    ) -> Result<Encoded, SerdeError> {
+        string().serialize(topic, &value.0, out)
+    }
+
+    fn deserialize(&self, topic: &str, bytes: Option<&[u8]>) -> Result<Price, SerdeError> {
+        string().deserialize(topic, bytes).map(Price)
+    }
+}
+
+/// A guarded table of a topic, or of a stream whose key changed.
+fn guarded(b: &StreamsBuilder, of_stream: bool) {
+    let kept = Materialized::as_("prices").with_value_serde(PriceSerde).with_caching_disabled();
+    let kept = kept.with_revision();
+    let prices = if of_stream {
+        let stream = b.stream("a", Consumed::with(string(), optional(PriceSerde)));
+        stream.select_key(|key, _| key.clone()).to_table(kept.with_key_serde(string()))
+    } else {
+        b.table("a", Consumed::with(string(), PriceSerde), kept)
+    };
+    prices.to_stream().map_values(|price| price.map(|price| price.0)).to("out", changes());
+}
+
+#[test]
+fn rv2_a_guarded_table_keeps_its_newest_revision() {
+    for of_stream in [false, true] {
+        let run = Run::new(|b| guarded(b, of_stream));
+        run.check("a", "2@2", 1, &[("2@2", 1)]);
+        run.check("a", "1@3", 2, &[("1@3", 2)]);
+        run.check("a", "1@3", 3, &[]);
+        run.check("a", "2@2", 4, &[]);
+        assert_eq!(run.driver.ignored().unwrap(), 2);
+        run.check("a", "-", 5, &[("-", 5)]);
+        // what is older than the deletion stays out
+        run.check("a", "2@2", 6, &[]);
+        run.check("a", "5@4", 7, &[("5@4", 7)]);
+        assert_eq!(run.driver.ignored().unwrap(), 3);
+        let names = run.driver.state_store_names().unwrap();
+        assert_eq!(names, ["prices-revisions", "prices"]);
+    }
+}
+
+#[test]
+fn a_guard_where_there_is_none_is_refused() {
+    let builder = StreamsBuilder::new();
+    let consumed = || Consumed::with(string(), PriceSerde);
+    let prices = builder.table("a", consumed(), Materialized::default());
+    prices.filter(|_, _| true, Materialized::as_("some").with_revision());
+    let refused = builder.build().unwrap_err().to_string();
+    assert!(refused.contains("KTABLE-FILTER-0000000003: Materialized::with_revision"), "{refused}");
 }

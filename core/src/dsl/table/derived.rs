@@ -46,6 +46,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
             graph.borrow_mut().name_or_generate(None, derivation.prefix);
         }
         let name = self.changes.name_operator(None, derivation.prefix);
+        materialized.refuse_revision(&mut graph.borrow_mut(), &name);
         let key_serde = materialized.key_serde.take().or_else(|| self.key_serde.clone());
         let value_serde = materialized.value_serde.take();
         let parts = TableParts {

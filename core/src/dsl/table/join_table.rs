@@ -96,6 +96,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
             name => name,
         };
         let merge = self.changes.name_operator(None, MERGE);
+        materialized.refuse_revision(&mut graph.borrow_mut(), &merge);
         if !other.is_of(&graph) {
             // the other handle means nothing in this graph
             graph.borrow_mut().fail(TopologyError::ForeignStream { node: merge });

@@ -7,6 +7,7 @@
 
 mod derived;
 mod filter;
+mod guard;
 mod join_side;
 mod join_stream;
 mod join_table;

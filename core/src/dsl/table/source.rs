@@ -1,12 +1,12 @@
 //! Tables of a topic or a stream: each record is the new value of its key.
 //!
 //! Records that are older than what a key has are applied all the same, as in Kafka Streams: a
-//! table follows its topic's offsets. A guard against older revisions is
-//! [`KStream::deduplicate_by_revision`].
+//! table follows its topic's offsets. [`Materialized::with_revision`] guards it by revisions.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::guard::Guard;
 use super::node::Flag;
 use super::store::TableStore;
 use super::{Change, KTable, TableNode, TableParts, View};
@@ -113,9 +113,12 @@ impl StreamsBuilder {
             auto_offset_reset: consumed.auto_offset_reset,
         };
         let (keys, values) = (Arc::clone(&consumed.key_serde), Arc::clone(&consumed.value_serde));
+        let read_keys: SharedSerde<Option<K>> = Arc::new(optional(Arc::clone(&keys)));
+        let read_values: SharedSerde<Option<V>> = Arc::new(optional(Arc::clone(&values)));
+        let guard = Guard::of(&mut materialized, &store, (&read_keys, &read_values));
         let read = Consumed {
-            key_serde: Arc::new(optional(Arc::clone(&keys))) as SharedSerde<Option<K>>,
-            value_serde: Arc::new(optional(Arc::clone(&values))) as SharedSerde<Option<V>>,
+            key_serde: read_keys,
+            value_serde: read_values,
             name: None,
             auto_offset_reset: consumed.auto_offset_reset,
         };
@@ -123,14 +126,19 @@ impl StreamsBuilder {
         let source_id = open.add_source(source.clone(), spec, move |topology, _| {
             topology.add_source(&source, read, &[&topic]).map(|_| ())
         });
+        drop(open);
+        let mut parent = source_id;
+        if let Some(guard) = guard {
+            let changes = KStream::new(Rc::clone(&graph), source_id, false);
+            parent = guard.attach(&changes, &name, Option::as_ref);
+        }
         let spec = TableSpec { node, keys, values, materialized, queryable };
         let (parts, source) = (spec.parts(), spec.node.clone());
         let null = Arc::clone(&spec.keys);
         let key_of = move |key: Option<K>| key.filter(|key| !null.is_null(key));
-        let id = open.add(&[source_id], name.clone(), move |topology, parents| {
+        let id = graph.borrow_mut().add(&[parent], name.clone(), move |topology, parents| {
             spec.write(topology, (&name, parents), key_of, |value| value)
         });
-        drop(open);
         KTable::new(graph, id, Rc::new(source), parts)
     }
 }
@@ -169,6 +177,10 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
             let options = Repartitioned::from_serdes(Arc::clone(&keys), V::serde(&values));
             parent = repartition::add(&mut graph.borrow_mut(), self.id, &name, options);
         }
+        if let Some(guard) = Guard::of(&mut materialized, &store, (&keys, &V::serde(&values))) {
+            let together = KStream::new(Rc::clone(&graph), parent, false);
+            parent = guard.attach(&together, &name, V::as_value);
+        }
         let spec = TableSpec { node, keys, values, materialized, queryable };
         let (parts, source) = (spec.parts(), spec.node.clone());
         let null = Arc::clone(&spec.keys);
@@ -185,12 +197,19 @@ pub trait TableValue<T>: Sized {
     /// Returns the value; `None` deletes the key.
     fn into_value(self) -> Option<T>;
 
+    /// Looks at the value.
+    fn as_value(&self) -> Option<&T>;
+
     /// Returns the serde of this type, for a repartition topic.
     fn serde(values: &SharedSerde<T>) -> SharedSerde<Self>;
 }
 
 impl<T> TableValue<T> for T {
     fn into_value(self) -> Option<T> {
+        Some(self)
+    }
+
+    fn as_value(&self) -> Option<&T> {
         Some(self)
     }
 
@@ -202,6 +221,10 @@ impl<T> TableValue<T> for T {
 impl<T: 'static> TableValue<T> for Option<T> {
     fn into_value(self) -> Option<T> {
         self
+    }
+
+    fn as_value(&self) -> Option<&T> {
+        self.as_ref()
     }
 
     fn serde(values: &SharedSerde<T>) -> SharedSerde<Option<T>> {
