@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may, also in its helpers")]
 
 use tidemill_core::dsl::{Grouped, Joined, KTable, Materialized, StreamsBuilder};
-use tidemill_core::serdes::{optional, string};
+use tidemill_core::serdes::{i64, optional, string};
 use tidemill_core::topology::{Consumed, Produced};
 
 /// Compares a topology's text with the golden file of that name.
@@ -144,5 +144,32 @@ fn tables_are_joined_side_by_side_and_merged() {
         let counts =
             b.stream("in", consumed()).group_by_key(grouped).count(Materialized::default());
         counts.join(&table(b, "b"), |_, y| y.clone(), unnamed()).to_stream().to("out", changes());
+    });
+}
+
+#[test]
+fn a_grouped_table_goes_through_a_topic() {
+    let grouped = || Grouped::with(string(), string());
+    let swap = |k: &String, v: String| (v, k.clone());
+    let longs = || Materialized::<String, i64>::with(string(), i64());
+    let to_longs = || Produced::with(string(), optional(i64()));
+    check("group_table", |b| {
+        let counts = table(b, "in").group_by(swap, grouped()).count(Materialized::default());
+        counts.to_stream().to("out", to_longs());
+    });
+    check("group_table_kinds", |b| {
+        let rows = b.table("in", consumed(), Materialized::as_("store"));
+        let rows = rows.filter(|_, _| true, unnamed()).group_by(swap, grouped());
+        rows.count(longs()).to_stream().to("out", to_longs());
+        let first = |x: String, _: String| x;
+        rows.reduce(first, first, Materialized::as_("reduced")).to_stream().to("out", changes());
+        rows.reduce(first, first, unnamed());
+        rows.aggregate(|| 0, |_, _, t| t, |_, _, t| t, longs());
+    });
+    check("group_table_named", |b| {
+        let rows = table(b, "in").group_by(swap, grouped().with_name("cities"));
+        rows.named("counted").count(Materialized::as_("counts"));
+        let first = |x: String, _: String| x;
+        rows.reduce(first, first, unnamed());
     });
 }

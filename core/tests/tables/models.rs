@@ -1,10 +1,10 @@
 //! Random histories of two tables and a stream, compared with maps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use tidemill_core::dsl::{Joined, StreamsBuilder};
-use tidemill_core::serdes::string;
+use tidemill_core::dsl::{Grouped, Joined, Materialized, StreamsBuilder};
+use tidemill_core::serdes::{json, optional, string};
 use tidemill_core::topology::Consumed;
 
 use super::support::{Run, bare, changes, stored, table, unnamed};
@@ -58,8 +58,61 @@ fn model(kind: Kind, a: Option<&String>, b: Option<&String>) -> Option<String> {
     }
 }
 
+/// Members of each group, and their values joined: what a subtraction must take back.
+fn grouped(builder: &StreamsBuilder, kept: bool) {
+    let rows = if kept { table(builder, "a", true) } else { bare(builder, "a") };
+    // a value "xy" is a row y of group x; one of a single letter is in no group
+    let grouped = Grouped::with(optional(string()), string());
+    let rows = rows.group_by(
+        |key, value| {
+            let (group, rest) = value.split_at(1);
+            let group = (!rest.is_empty()).then(|| group.to_owned());
+            (group, format!("{key}{rest}"))
+        },
+        grouped,
+    );
+    let add = |_: &Option<String>, row: String, mut all: BTreeSet<String>| {
+        assert!(all.insert(row), "a row is added twice");
+        all
+    };
+    let take = |_: &Option<String>, row: String, mut all: BTreeSet<String>| {
+        assert!(all.remove(&row), "a row is taken that was not added");
+        all
+    };
+    let sets = Materialized::as_("sets").with_value_serde(json());
+    let sets = rows.aggregate(BTreeSet::new, add, take, sets);
+    let list = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(",");
+    let lists = sets.to_stream().map(move |group, set| (group.unwrap_or_default(), set.map(list)));
+    lists.to("out", changes());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
+
+    #[test]
+    fn what_is_in_a_group_is_what_the_table_says(steps in steps(), kept: bool) {
+        let run = Run::new(|builder| grouped(builder, kept));
+        let mut rows: BTreeMap<String, String> = BTreeMap::new();
+        let mut result: BTreeMap<String, String> = BTreeMap::new();
+        let steps = steps.into_iter().filter(|(topic, ..)| *topic == "a");
+        for ((_, key, value), at) in steps.zip(1..) {
+            run.pipe("a", &key, &value, at);
+            if value == "-" { rows.remove(&key) } else { rows.insert(key, value) };
+            result.extend(run.out().into_iter().map(|(group, list, _)| (group, list)));
+            let mut expected: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+            for (key, value) in rows.iter().filter(|(_, value)| value.len() > 1) {
+                let group = expected.entry(value[..1].to_owned()).or_default();
+                group.insert(format!("{key}{}", &value[1..]));
+            }
+            let expected: BTreeMap<String, String> = expected
+                .into_iter()
+                .map(|(group, set)| (group, set.into_iter().collect::<Vec<_>>().join(",")))
+                .collect();
+            let seen: BTreeMap<String, String> =
+                result.iter().filter(|(_, list)| !list.is_empty()).map(|(g, l)| (g.clone(), l.clone())).collect();
+            prop_assert_eq!(seen, expected);
+        }
+    }
 
     #[test]
     fn what_came_out_of_a_join_is_the_join_of_what_is_there(

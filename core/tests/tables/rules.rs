@@ -1,6 +1,6 @@
 //! Nulls, order and timestamps, one rule a test. The rules are those of Kafka Streams.
 
-use tidemill_core::dsl::{Joined, Materialized, StreamsBuilder};
+use tidemill_core::dsl::{Grouped, Joined, Materialized, StreamsBuilder};
 use tidemill_core::revision::Revisioned;
 use tidemill_core::serdes::{Encoded, Serde, SerdeError, optional, string};
 use tidemill_core::topology::Consumed;
@@ -201,6 +201,33 @@ fn a_table_joined_with_itself_reads_one_store() {
     });
     // both sides see the change: two updates with the same value
     run.check("a", "1", 1, &[("11", 1), ("11", 1)]);
+}
+
+#[test]
+fn a_group_subtracts_the_old_row_before_it_adds_the_new_one() {
+    let run = Run::new(|b| {
+        let rows = table(b, "a", false).group_by(
+            |_, value| (value[..1].to_owned(), value[1..].to_owned()),
+            Grouped::with(string(), string()),
+        );
+        let reduced = rows.reduce(
+            |so_far, new| format!("{so_far}+{new}"),
+            |so_far, old| format!("{so_far}-{old}"),
+            stored("reduced"),
+        );
+        reduced.to_stream().to("out", changes());
+    });
+    let pipe = |key: &str, value: &str, at: i64| {
+        run.pipe("a", key, value, at);
+        run.out()
+    };
+    let line = |key: &str, value: &str, at: i64| (key.to_owned(), value.to_owned(), at);
+    assert_eq!(pipe("k", "x1", 10), [line("x", "1", 10)]);
+    // within the group in one step, with the larger timestamp
+    assert_eq!(pipe("k", "x2", 5), [line("x", "1-1+2", 10)]);
+    // from one group to another in two
+    assert_eq!(pipe("k", "y3", 7), [line("x", "1-1+2-2", 10), line("y", "3", 7)]);
+    assert_eq!(pipe("k", "-", 8), [line("y", "3-3", 8)]);
 }
 
 /// A price: cents and revision, written `cents@revision`.

@@ -5,8 +5,10 @@
 //! table also gets one as soon as somebody reads from it or asks for old values. All other tables
 //! are computed from the one above them.
 
+mod changed;
 mod derived;
 mod filter;
+mod group;
 mod guard;
 mod join_side;
 mod join_stream;
@@ -25,6 +27,7 @@ use super::{KStream, Named};
 use crate::record::Record;
 use crate::serdes::SharedSerde;
 
+pub use group::KGroupedTable;
 pub use join_stream::Joined;
 pub(super) use node::{StoreNode, TableNode};
 pub use source::TableValue;

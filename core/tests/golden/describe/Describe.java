@@ -104,6 +104,19 @@ public class Describe {
         all.put("join_tables_named", b -> b.table("a", c()).outerJoin(b.table("b", c()).mapValues(v->v), (x,y)->x, Named.as("both"))
             .join(b.table("c", c()), (x,y)->x, Named.as("all"), Describe.<String>m("joined")).toStream().to("out", p()));
         all.put("join_counts", b -> s(b,"in").groupByKey(g()).count().join(b.table("b", c()), (x,y)->y).toStream().to("out", p()));
+        all.put("group_table", b -> b.table("in", c()).groupBy((k,v)->kv(v,k), g()).count().toStream().to("out", pl()));
+        all.put("group_table_kinds", b -> {
+            KGroupedTable<String,String> x = b.table("in", c(), Describe.<String>m("store")).filter((k,v)->true).groupBy((k,v)->kv(v,k), g());
+            x.count(Materialized.with(Serdes.String(), Serdes.Long())).toStream().to("out", pl());
+            x.reduce((a1,b1)->a1, (a1,b1)->a1, Describe.<String>m("reduced")).toStream().to("out", p());
+            x.reduce((a1,b1)->a1, (a1,b1)->a1);
+            x.aggregate(()->0L, (k,v,t)->t, (k,v,t)->t, Materialized.with(Serdes.String(), Serdes.Long()));
+        });
+        all.put("group_table_named", b -> {
+            KGroupedTable<String,String> x = b.table("in", c()).groupBy((k,v)->kv(v,k), g("cities"));
+            x.count(Named.as("counted"), Describe.<Long>m("counts"));
+            x.reduce((a1,b1)->a1, (a1,b1)->a1);
+        });
         all.put("count", b -> s(b,"in").groupByKey(g()).count().toStream().to("out", pl()));
         all.put("count_with_materialized", b -> s(b,"in").groupByKey(g()).count(Materialized.with(Serdes.String(), Serdes.Long())).toStream().to("out", pl()));
         all.put("count_named_store", b -> s(b,"in").groupByKey(g()).count(Describe.<Long>m("counts")).toStream().to("out", pl()));
