@@ -1,8 +1,8 @@
 //! The bytes of a change in the repartition topic of a grouped table, as Kafka Streams writes them.
 //!
 //! The last byte says what there is: `old 00`, `new 01`, or `length of new, new, old 02`, where the
-//! length is a zig-zag variable-length integer (KIP-904). 3, 4 and 5 were the same with a byte more,
-//! in versions that were never released, and are not read.
+//! length is a zig-zag variable-length integer (KIP-904). 3, 4 and 5, which 3.5 wrote for a while
+//! before its release, are not read.
 
 use std::sync::Arc;
 

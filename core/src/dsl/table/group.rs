@@ -188,12 +188,16 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedTable<K, V> {
     }
 
     /// Adds the repartition topic and the aggregation.
-    fn add<A: Clone + 'static>(
+    fn add<A, F>(
         &self,
         prefix: &str,
         mut materialized: Materialized<K, A>,
-        apply: impl Fn(&K, Change<V>, Option<A>) -> Result<Option<A>, BoxError> + Send + Sync + 'static,
-    ) -> KTable<K, A> {
+        apply: F,
+    ) -> KTable<K, A>
+    where
+        A: Clone + 'static,
+        F: Fn(&K, Change<V>, Option<A>) -> Result<Option<A>, BoxError> + Send + Sync + 'static,
+    {
         let queryable = materialized.name.clone();
         let mut graph = self.changes.graph().borrow_mut();
         let store = match materialized.name.take() {

@@ -36,10 +36,7 @@ impl Admin {
         let partitions = |name: &str| found.get(name).map(|found| found.partitions);
         Ok(names
             .iter()
-            .map(|name| TopicDescription {
-                name: (*name).to_owned(),
-                partitions: partitions(name),
-            })
+            .map(|name| TopicDescription { name: (*name).to_owned(), partitions: partitions(name) })
             .collect())
     }
 
