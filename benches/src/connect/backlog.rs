@@ -1,4 +1,4 @@
-//! Events in the database before anybody takes them: many small transactions, as services make them.
+//! Events in the database before anybody takes them: many small transactions, as services make.
 
 use tidemill::BoxError;
 

@@ -1,5 +1,5 @@
-//! From the return of the service's commit to the instant at which a read_committed consumer has the
-//! event, at a modest rate.
+//! From the return of the service's commit to the instant at which a read_committed consumer has
+//! the event, at a modest rate.
 
 use std::thread;
 use std::time::{Duration, Instant};

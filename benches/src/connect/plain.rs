@@ -1,5 +1,5 @@
-//! The plain loop that most services have: claim rows that nobody else has, produce them, wait until
-//! the broker has them, delete them, commit.
+//! The plain loop that most services have: claim rows that nobody else has, produce them, wait
+//! until the broker has them, delete them, commit.
 //!
 //! At least once: a crash between flush and commit sends the batch again. Two of them at once break
 //! the order of an aggregate. One alone, as here, keeps it. It is written for speed: prepared
