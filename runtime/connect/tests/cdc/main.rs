@@ -1,0 +1,9 @@
+//! Change data capture on a real PostgreSQL. The numbers in the names are those of its fault table.
+
+#![cfg(all(feature = "testing", feature = "postgres-cdc"))]
+#![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
+
+mod changes;
+mod harness;
+mod slots;
+mod snapshots;
