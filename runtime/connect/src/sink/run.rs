@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant};
 
 use tidemill::client::{Consumer, GroupEvent, OffsetCommit, Waker};
@@ -60,8 +60,8 @@ pub(super) struct Loop<T> {
     pub(super) cluster: Cluster,
     /// Here, or with the task that works.
     pub(super) target: Option<T>,
-    pub(super) tell: Sender<Done<T>>,
-    pub(super) done: Receiver<Done<T>>,
+    /// Where the answer comes from; it closes if the task ends without one.
+    pub(super) done: Option<Receiver<Done<T>>>,
     /// Counts the assignments: answers that belong to an earlier one change nothing here.
     pub(super) epoch: u64,
     pub(super) assignment: Vec<TopicPartition>,
@@ -92,8 +92,8 @@ impl<T: TransactionalTarget> Loop<T> {
             ),
         }
         // what is under way may still be committed; the next owner waits for its row locks
-        if self.target.is_none()
-            && let Ok(done) = self.done.recv_timeout(SETTLE)
+        if let Some(answer) = self.done.take()
+            && let Ok(done) = answer.recv_timeout(SETTLE)
             && let Answer::Worked(work, Ok(applied)) = done.answer
         {
             self.count(&work, applied);
@@ -114,10 +114,10 @@ impl<T: TransactionalTarget> Loop<T> {
             while let Some(event) = self.consumer.poll_event(Duration::ZERO) {
                 self.on_group_event(event)?;
             }
-            match self.done.try_recv() {
-                Ok(done) => self.on_done(done)?,
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) => return Err(self.gone()),
+            match self.done.as_ref().map(Receiver::try_recv) {
+                Some(Ok(done)) => self.on_done(done)?,
+                None | Some(Err(TryRecvError::Empty)) => {}
+                Some(Err(TryRecvError::Disconnected)) => return Err(self.gone()),
             }
             if self.opening == Opening::No
                 && let Some(error) = self.gathered.fill(&self.options)
@@ -165,11 +165,14 @@ impl<T: TransactionalTarget> Loop<T> {
         F: Future<Output = (T, Answer)> + Send + 'static,
     {
         let target = self.target.take().ok_or_else(|| self.gone())?;
-        let (tell, waker, epoch) = (self.tell.clone(), Arc::clone(&self.waker), self.epoch);
+        let (waker, epoch) = (Arc::clone(&self.waker), self.epoch);
+        let (tell, done) = mpsc::channel();
+        self.done = Some(done);
         let call = call(target);
         self.runtime.spawn(async move {
-            // wakes the loop by a panic of the target too
+            // after a panic of the target too: first the channel closes, then the loop wakes
             let _wake = WakeAtEnd(waker);
+            let tell = tell;
             let (target, answer) = call.await;
             // the loop may have ended
             let _ = tell.send(Done { target, epoch, answer });
@@ -200,6 +203,7 @@ impl<T: TransactionalTarget> Loop<T> {
 
     pub(super) fn on_done(&mut self, done: Done<T>) -> Result<(), SinkError> {
         self.target = Some(done.target);
+        self.done = None;
         let current = done.epoch == self.epoch;
         match done.answer {
             Answer::Opened(opened) if current => self.on_opened(opened),
@@ -305,13 +309,10 @@ impl<T: TransactionalTarget> Loop<T> {
 
     /// Waits for the transaction that is under way, so that the next owner need not.
     pub(super) fn settle(&mut self) -> Result<(), SinkError> {
-        if self.target.is_some() {
-            return Ok(());
-        }
-        match self.done.recv_timeout(SETTLE) {
-            Ok(done) => self.on_done(done),
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => Err(self.gone()),
+        match self.done.as_ref().map(|done| done.recv_timeout(SETTLE)) {
+            Some(Ok(done)) => self.on_done(done),
+            None | Some(Err(RecvTimeoutError::Timeout)) => Ok(()),
+            Some(Err(RecvTimeoutError::Disconnected)) => Err(self.gone()),
         }
     }
 

@@ -1,7 +1,6 @@
 //! A sink before it runs: its name, topics, target and options.
 
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tidemill::client::{Admin, ClientConfig, ClientError, Consumer, Waker};
@@ -163,7 +162,6 @@ impl<T: TransactionalTarget> Sink<T> {
             start_at: self.options.start_at,
             timeout: self.options.patience.min(Duration::from_secs(5)),
         };
-        let (tell, done) = mpsc::channel();
         let now = Instant::now();
         Ok(Loop {
             name: self.name,
@@ -174,8 +172,7 @@ impl<T: TransactionalTarget> Sink<T> {
             consumer,
             cluster,
             target: Some(self.target),
-            tell,
-            done,
+            done: None,
             epoch: 0,
             assignment: Vec::new(),
             opening: Opening::No,

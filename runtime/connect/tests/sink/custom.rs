@@ -12,7 +12,7 @@ use tidemill_connect::sink::{
     TransactionalTarget, records_of,
 };
 
-use super::support::{Stage, options, until};
+use super::support::{Stage, failure, options, until};
 
 /// A target in memory whose answers get lost now and then, before or after the deed.
 #[derive(Default)]
@@ -160,4 +160,14 @@ async fn without_transactions_each_record_arrives_at_least_once_under_one_key() 
     let earlier: Vec<_> = keys(0).into_iter().collect();
     assert_eq!(earlier.len(), 80, "a record came again under another key");
     assert_eq!(keys(before).len(), 20, "what was committed came again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_of_the_writer_ends_the_sink_and_not_the_program() {
+    let stage = Stage::new(1).await;
+    stage.send(0..3);
+    let sink = stage.postgres(&[]).with(|_, _| panic!("a mistake of the user's"));
+    let told = failure(sink.spawn().unwrap()).await;
+    assert!(told.contains("ended without an answer"), "{told}");
+    assert_eq!(stage.count("SELECT next_offset FROM sink_offset").await, 0);
 }

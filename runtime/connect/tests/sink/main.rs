@@ -14,4 +14,5 @@ mod proxy;
 mod support;
 mod topics;
 mod upsert;
+mod upstream;
 mod zombie;
