@@ -173,7 +173,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         let send_old = self.send_old_values;
         let entry = self.overlay.entry_mut(slot);
         if !entry.unforwarded {
-            entry.was_present = entry.value.is_some();
+            entry.was_present = entry.value.is_some() || entry.dirty;
             entry.forwarded = if send_old { entry.value.clone() } else { None };
         }
     }
@@ -204,8 +204,12 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     }
 
     /// Takes the changes that caching held back, in the order of their last write.
+    ///
+    /// A key that has no value and had none at the last commit did not change: as in Java it is
+    /// neither forwarded nor written to the changelog.
     pub(crate) fn take_unforwarded(&mut self) -> Result<Vec<Update<K, V>>, StoreError> {
         let mut updates = Vec::new();
+        let mut unchanged = Vec::new();
         for slot in self.overlay.dirty_in_order() {
             let entry = self.overlay.entry_mut(slot);
             if !std::mem::take(&mut entry.unforwarded) {
@@ -213,6 +217,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
             }
             let (new, old) = (entry.value.clone(), entry.forwarded.take());
             if new.is_none() && !entry.was_present {
+                unchanged.push(slot);
                 continue;
             }
             let headers = std::mem::take(&mut entry.headers);
@@ -222,6 +227,9 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
                 .deserialize(&self.changelog, Some(&entry.key))
                 .map_err(|cause| serde_error(&self.spec, "deserialize a key", cause))?;
             updates.push(Update { key, new, old, timestamp, headers });
+        }
+        if !unchanged.is_empty() {
+            self.overlay.forget_writes(&unchanged);
         }
         Ok(updates)
     }

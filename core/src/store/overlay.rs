@@ -21,7 +21,7 @@ pub(super) struct Entry<V> {
     pub(super) headers: Headers,
     /// The value that was last forwarded downstream, kept while `unforwarded` if somebody asks.
     pub(super) forwarded: Option<V>,
-    /// Whether there was a value when `unforwarded` became true.
+    /// Whether there was a value, or an uncommitted deletion, when `unforwarded` became true.
     pub(super) was_present: bool,
     /// Differs from the committed contents.
     pub(super) dirty: bool,
@@ -162,6 +162,19 @@ impl<V> Overlay<V> {
             entry.headers = Headers::new();
         }
         self.dirty_bytes = 0;
+    }
+
+    /// Makes dirty entries clean that came back to what is committed.
+    pub(super) fn forget_writes(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            let entry = self.entry_mut(*slot);
+            entry.dirty = false;
+            entry.headers = Headers::new();
+            let cost = cost(entry);
+            self.dirty_bytes = self.dirty_bytes.saturating_sub(cost);
+        }
+        let entries = &self.entries;
+        self.dirty.retain(|slot| entry(entries, *slot).dirty);
     }
 
     /// Starts the next commit interval and, above `bytes_max`, evicts clean entries: first those
