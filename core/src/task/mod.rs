@@ -21,6 +21,7 @@ mod metadata;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ pub use commit::CommitPlan;
 use guard::{caught, guarded, panicked};
 pub use metadata::{decode_commit_metadata, encode_commit_metadata};
 use queue::PartitionQueue;
+use turns::Turns;
 
 /// How long to wait for an empty partition before records of the others are processed out of order
 /// (`max.task.idle.ms`, KIP-353 and KIP-695).
@@ -71,6 +73,10 @@ pub struct Task<R> {
     config: TaskConfig,
     shared: TaskShared,
     queues: Vec<PartitionQueue<R>>,
+    turns: Turns,
+    /// Queues with a record that is not read yet, and so without a turn, in the order in which
+    /// they got it.
+    arrived: Vec<usize>,
     /// In topological order, with their number in the topology.
     nodes: Vec<(usize, Rc<RefCell<dyn Lifecycle>>)>,
     stores: Vec<Rc<dyn ErasedStore>>,
@@ -153,6 +159,8 @@ impl<R: RawRecord> Task<R> {
         let mut task = Self {
             shared,
             queues,
+            turns: Turns::default(),
+            arrived: Vec::new(),
             nodes,
             stores,
             storage,
@@ -215,6 +223,9 @@ impl<R: RawRecord> Task<R> {
     /// # Panics
     /// If the record's offset is below the queue's position (INV-8).
     pub fn enqueue(&mut self, queue: usize, record: R) {
+        if self.queues[queue].records.is_empty() {
+            self.arrived.push(queue);
+        }
         self.queues[queue].push(record);
     }
 
@@ -253,6 +264,7 @@ impl<R: RawRecord> Task<R> {
     ) -> Result<bool, TaskError> {
         self.load_heads(collector, wall_clock)?;
         let Some(chosen) = self.choose(wall_clock) else { return Ok(false) };
+        self.turns.take_first();
         let queue = &mut self.queues[chosen];
         let timestamp = queue.take_time();
         self.shared.stream_time.advance(timestamp);
@@ -266,18 +278,24 @@ impl<R: RawRecord> Task<R> {
             Err(panic) => return Err(panicked(&task, port.node(), panic)),
         }
         queue.pop();
+        if !queue.records.is_empty() {
+            self.arrived.push(chosen);
+        }
         self.processed += 1;
         self.commit_needed = true;
         Ok(true)
     }
 
-    /// Reads the head of each queue; drops heads that the handler says to drop.
+    /// Reads the heads that were not read yet; drops those that the handler says to drop.
     fn load_heads(
         &mut self,
         collector: &mut dyn Collector,
         wall_clock: Timestamp,
     ) -> Result<(), TaskError> {
-        for queue in &mut self.queues {
+        // taken and put back: no allocation
+        let mut arrived = std::mem::take(&mut self.arrived);
+        for number in arrived.drain(..) {
+            let queue = &mut self.queues[number];
             loop {
                 let failure = match caught(|| queue.load()) {
                     Ok(None) => break,
@@ -301,15 +319,17 @@ impl<R: RawRecord> Task<R> {
                 queue.pop();
                 self.commit_needed = true;
             }
+            if let Some(head) = queue.head_timestamp() {
+                self.turns.offer(head, number);
+            }
         }
+        self.arrived = arrived;
         Ok(())
     }
 
     /// Chooses the queue whose head has the smallest timestamp, if it is time to choose.
     fn choose(&mut self, wall_clock: Timestamp) -> Option<usize> {
-        let heads = self.queues.iter().enumerate();
-        let heads = heads.filter_map(|(index, queue)| Some((queue.head_timestamp()?, index)));
-        let (_, chosen) = heads.min()?;
+        let chosen = self.turns.first()?;
         let TaskIdle::CaughtUpAnd(idle) = self.config.task_idle else { return Some(chosen) };
         let mut go = true;
         for queue in &mut self.queues {
