@@ -48,7 +48,7 @@ BENCH_CONNECT := --release -p tidemill-benches --bin bench-connect
 SIM := $(TEST) --test sim
 EMBEDDED := $(TEST) --bin tidemill-broker
 
-.PHONY: help setup setup-build kafka-jars kafka demo test conformance sim bench bench-connect chaos \
+.PHONY: help setup setup-build kafka-jars kafka demo test golden conformance sim bench bench-connect chaos \
   chaos-connect lint doc clean-cache
 
 help: ## this list
@@ -80,6 +80,13 @@ demo: $(if $(filter kafka,$(BROKER)),kafka-jars,setup-build) ## the main job, ki
 test: kafka-jars ## all tests on Apache Kafka, those with a broker on the embedded one too (TEST_FLAGS=...)
 	$(CARGO) build $(EMBEDDED)
 	CARGO="$(CARGO)" .ci/test $(TEST) $(TEST_FLAGS)
+
+# Scenarios that are gone leave no vector behind.
+golden: setup ## let Kafka Streams write the golden vectors of core/tests/golden again
+	@classpath=$$(core/tests/golden/java/build) && cd core/tests/golden && \
+	  count=$$(find scenarios/random -name '*.json' | wc -l) && rm -rf vectors scenarios/random && \
+	  java -cp "$$classpath" tidemill.golden.Golden random scenarios/random "$$count" && \
+	  java -cp "$$classpath" tidemill.golden.Golden vectors scenarios vectors
 
 # By another name in the environment: to bash SECONDS is the age of the shell.
 conformance: kafka-jars ## crashing clients without Tidemill on each broker, SECONDS=120 long (BROKER=...)
