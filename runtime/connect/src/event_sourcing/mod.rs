@@ -37,6 +37,9 @@ mod event;
 mod fingerprint;
 mod given;
 mod kafka;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod until;
 mod upcast;
 mod version;
 
@@ -47,6 +50,11 @@ pub use error::{EventError, VersionError};
 pub use event::{EventEnvelope, Recorded};
 pub use fingerprint::Fingerprint;
 pub use given::{Given, Then};
-pub use kafka::{EventSourced, EventSourcing, Folded, StoredStream};
+pub use kafka::{
+    EventLog, EventLogError, EventSourced, EventSourcing, Folded, LogAudit, StoredStream,
+};
+#[cfg(feature = "postgres")]
+pub use postgres::{EventStoreError, PgEventStore, Projected, Projection, Projector, StoreAudit};
+pub use until::Until;
 pub use upcast::Upcasters;
 pub use version::{ExpectedVersion, Version};

@@ -9,6 +9,10 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
 mod driver;
+mod kafka;
+mod pg;
+mod pg_kills;
+mod projections;
 mod rules;
 mod schemas;
 mod simulated;

@@ -16,8 +16,11 @@
 
 mod answers;
 mod folding;
+mod log;
+mod log_error;
 mod options;
 mod processor;
+mod reader;
 mod stored;
 
 use std::sync::Arc;
@@ -27,6 +30,8 @@ use tidemill::serdes::{json, string};
 use tidemill::topology::{Consumed, Produced, key_value_store};
 
 pub use folding::Folded;
+pub use log::{EventLog, LogAudit};
+pub use log_error::EventLogError;
 pub use options::EventSourced;
 pub use stored::StoredStream;
 
