@@ -7,6 +7,8 @@
 //! * [`audit`], [`witness`]: local state and visible records while things break;
 //! * [`stage`]: a broker, a PostgreSQL and services that can be killed, for the cures of the
 //!   dual-write problem;
+//! * [`service`]: what these services have in common, and the plan by which they are killed;
+//! * [`rewards`]: points for orders, the topology that programs with orders share;
 //! * [`verify`]: an independent computation of what must have come out, and the comparison;
 //! * [`report`]: the only place that prints.
 
@@ -20,7 +22,9 @@ pub mod job;
 pub mod lag;
 pub mod processes;
 pub mod report;
+pub mod rewards;
 pub mod role;
+pub mod service;
 pub mod stage;
 pub mod verify;
 pub mod witness;
