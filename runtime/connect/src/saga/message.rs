@@ -152,6 +152,17 @@ pub struct Reply {
     pub answer: Answer,
 }
 
+impl Reply {
+    /// What an operator says about a saga that is stuck, by the last of its transitions: `Done` if
+    /// the open command was done by hand, `Refused` to have it sent once more.
+    #[must_use]
+    pub fn by_operator(stuck: &Transition, answer: Answer) -> Self {
+        let Transition { saga, saga_id, step, direction, attempt, .. } = stuck.clone();
+        let command_id = command_id(&saga, &saga_id, &step, direction);
+        Self { command_id, saga, saga_id, step, direction, attempt, by_operator: true, answer }
+    }
+}
+
 /// Where a saga stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -10,12 +10,13 @@
 //! # What is guaranteed
 //! Every saga that was requested ends as exactly one of *completed* (all steps are done),
 //! *compensated* (all that was done is undone) or *stuck* (something that has to be done was not,
-//! however often it was tried: an operator decides). Where a saga stands, the commands that it
-//! sends and the offset of what made it do so are one Kafka transaction: a crash anywhere leaves
-//! all of it or nothing. A command has the same id in each attempt, and a participant does it once,
-//! whatever is repeated, late or out of order. What may have been done is undone in reverse order;
-//! a step that was not answered may have been done. After the *pivot* there is no way back, and
-//! steps are tried until they succeed.
+//! however often it was tried: an operator decides, by [`Reply::by_operator`]).
+//!
+//! Where a saga stands, the commands that it sends and the offset of what made it do so are one
+//! Kafka transaction: a crash anywhere leaves all of it or nothing. A command has the same id in
+//! each attempt, and a participant does it once, whatever is repeated, late or out of order. What
+//! may have been done is undone in reverse order; a step that was not answered may have been done.
+//! After the *pivot* there is no way back, and steps are tried until they succeed.
 //!
 //! # What it costs
 //! A round trip through two topics for each step, one commit interval of the orchestrator each way.

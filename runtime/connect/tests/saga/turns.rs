@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidemill_connect::saga::{Answer, Call, Direction, Saga, SagaError, Status, Undo, What};
+use tidemill_connect::saga::{Answer, Call, Direction, Reply, Saga, SagaError, Status, Undo, What};
 
 use crate::hand::{Hand, accomplished};
 use crate::order::{Order, PIVOT, Pace, STEPS, saga};
@@ -219,9 +219,8 @@ fn sg6_a_compensation_that_never_works_leaves_the_saga_stuck_until_an_operator_s
         hand.answer(&undo, Answer::done());
         assert_eq!(hand.next_command(), None);
         let word = if settled { Answer::done() } else { Answer::refused("try again") };
-        let mut reply = undo.reply(word);
-        reply.by_operator = true;
-        hand.reply(reply);
+        let last = hand.transitions().pop().unwrap();
+        hand.reply(Reply::by_operator(&last, word));
         if !settled {
             let again = hand.command();
             assert_eq!((again.command_id, again.attempt), (undo.command_id, 5));

@@ -152,6 +152,7 @@ impl PgParticipant {
         effect: impl AsyncFnOnce(&Transaction<'_>, &Command) -> Result<Answer, BoxError>,
     ) -> Result<Reply, ParticipantError> {
         let failed = |cause| database(command, cause);
+        tidemill::failpoint::pass("SG-participant-before");
         let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
         let mut tx = begin.start().await.map_err(failed)?;
         let reply = self.handle_in(&mut tx, command, effect).await?;

@@ -30,6 +30,8 @@ pub struct ServiceOptions {
     pub(super) group: String,
     pub(super) topics: Vec<String>,
     pub(super) dead_letters: Option<String>,
+    pub(super) instance: Option<String>,
+    pub(super) session_timeout: Duration,
 }
 
 impl ServiceOptions {
@@ -42,8 +44,31 @@ impl ServiceOptions {
         group: impl Into<String>,
         topic: impl Into<String>,
     ) -> Self {
-        let topics = vec![topic.into()];
-        Self { kafka, database, group: group.into(), topics, dead_letters: None }
+        Self {
+            kafka,
+            database,
+            group: group.into(),
+            topics: vec![topic.into()],
+            dead_letters: None,
+            instance: None,
+            session_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// Makes it a static member of its group under this name (`group.instance.id`), different for
+    /// each service of the group: started again, it has its partitions at once. Whoever starts a
+    /// second one under the same name stops the first.
+    #[must_use]
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.instance = Some(name.into());
+        self
+    }
+
+    /// Sets after which time without a sign of life its partitions go to others. Default: 10 s.
+    #[must_use]
+    pub fn session_timeout(mut self, time: Duration) -> Self {
+        self.session_timeout = time;
+        self
     }
 
     /// Reads a further topic.

@@ -55,7 +55,12 @@ impl<'a> Session<'a> {
         config
             .set("group.id", &*options.group)
             .set("isolation.level", "read_committed")
-            .set("auto.offset.reset", "error");
+            .set("auto.offset.reset", "error")
+            .set("session.timeout.ms", options.session_timeout.as_millis().to_string())
+            .set("heartbeat.interval.ms", (options.session_timeout / 4).as_millis().to_string());
+        if let Some(instance) = &options.instance {
+            config.set("group.instance.id", &**instance);
+        }
         let mut consumer = Consumer::new(&config, Arc::clone(&stop.waker)).map_err(failed)?;
         let topics: Vec<&str> = options.topics.iter().map(|topic| &**topic).collect();
         consumer.subscribe(&topics).map_err(failed)?;
