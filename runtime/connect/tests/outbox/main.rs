@@ -4,5 +4,12 @@
 #![cfg(all(feature = "testing", feature = "postgres", feature = "failpoints"))]
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+mod capture;
+mod crash;
+mod identity;
 mod numbers;
+mod order;
+mod poison;
 mod runner;
+mod shop;
+mod staging;
