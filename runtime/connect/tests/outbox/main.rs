@@ -7,6 +7,7 @@
 mod capture;
 mod crash;
 mod identity;
+mod kafka;
 mod numbers;
 mod order;
 mod poison;
