@@ -136,7 +136,7 @@ async fn a_service_without_its_database_says_so_and_tells_no_password() {
     let config = RevisionServiceConfig::new(lonely, "prices");
     let error = RevisionService::start(&config).await.unwrap_err();
     assert!(error.is_retriable(), "{error}");
-    assert_eq!(error.to_string(), "could not make the counter prices");
+    assert_eq!(error.to_string(), "could not reach the counter prices");
     assert!(!format!("{error:?}").contains("secret"));
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, NoTls, Row};
 
 use super::{RevisionServiceConfig, RevisionServiceError};
-use crate::postgres::{DatabaseIdentity, TableName, connect, identify};
+use crate::postgres::{Connection, DatabaseIdentity, TableName, connect, identify};
 
 const NAME_BYTES_MAX: usize = 200;
 /// How much longer than PostgreSQL itself this side waits for a statement to be given up.
@@ -63,10 +63,24 @@ impl Ledger {
         Ok(Self { pool, name, table: config.table.clone(), timeout: config.timeout })
     }
 
+    /// Connects outside of the pool, in time: whatever accepts a connection may still never answer.
+    async fn connected(
+        &self,
+        config: &RevisionServiceConfig,
+    ) -> Result<Connection, RevisionServiceError> {
+        match tokio::time::timeout(self.timeout, connect(&session(config))).await {
+            Ok(connected) => connected.map_err(|cause| self.failed("reach", cause)),
+            Err(_) => {
+                let why = format!("no connection within {:?}", self.timeout);
+                Err(RevisionServiceError::Unavailable { name: self.name.clone(), why })
+            }
+        }
+    }
+
     /// Makes table and row where they are missing.
     async fn make(&self, config: &RevisionServiceConfig) -> Result<(), RevisionServiceError> {
         let failed = |cause| self.failed("make", cause);
-        let mut client = connect(&session(config)).await.map_err(failed)?;
+        let mut client = self.connected(config).await?;
         let transaction = client.transaction().await.map_err(failed)?;
         let lock = "SELECT pg_advisory_xact_lock($1)";
         transaction.execute(lock, &[&SCHEMA_LOCK]).await.map_err(failed)?;
@@ -103,7 +117,7 @@ impl Ledger {
     ) -> Result<i64, RevisionServiceError> {
         let ledger = Self::new(config)?;
         let failed = |cause| ledger.failed("adopt", cause);
-        let client = connect(&session(config)).await.map_err(failed)?;
+        let client = ledger.connected(config).await?;
         let (here, _) = identify(&*client).await.map_err(failed)?;
         let sql = format!(
             "UPDATE {} SET last = GREATEST(last, $2, {PRESENT}), system_identifier = $3,
