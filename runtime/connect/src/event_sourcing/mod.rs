@@ -8,8 +8,8 @@
 //!   topic, keyed by the stream's id; events, the state, the answer and the command's offset are
 //!   committed in one transaction. Who owns a partition is the only writer of its streams.
 //! * **PostgreSQL** (`PgEventStore`, feature `postgres`): a table with one row for each event. Two
-//!   writers of a stream collide in its primary key. The table is an outbox, too: the relay that
-//!   publishes outboxes publishes it, and its rows stay for ever.
+//!   writers of a stream collide in its primary key. The table is an outbox, too: a relay
+//!   publishes it, and its rows stay for ever.
 //!
 //! # What is promised
 //! * State is the fold of the stream's events in the order of their versions 1, 2, 3, ..
@@ -54,7 +54,10 @@ pub use kafka::{
     EventLog, EventLogError, EventSourced, EventSourcing, Folded, LogAudit, StoredStream,
 };
 #[cfg(feature = "postgres")]
-pub use postgres::{EventStoreError, PgEventStore, Projected, Projection, Projector, StoreAudit};
+pub use postgres::{
+    EventStoreError, EventTablePosition, EventTableSource, PgEventStore, Projected, Projection,
+    Projector, StoreAudit,
+};
 pub use until::Until;
 pub use upcast::Upcasters;
 pub use version::{ExpectedVersion, Version};

@@ -13,6 +13,7 @@ mod kafka;
 mod pg;
 mod pg_kills;
 mod projections;
+mod published;
 mod rules;
 mod schemas;
 mod simulated;

@@ -9,9 +9,9 @@
 //!     +------ rows of one snapshot of the database and not of the one before ---> projections
 //! ```
 //!
-//! The columns are those of an outbox, so an outbox's relay publishes the table, told to keep its
-//! rows. `aggregateid` is the stream, `revision` the version; `payload` is the JSON of an
-//! [`EventEnvelope`](super::EventEnvelope), as in the events topic of a decider on Kafka.
+//! The columns are those of an outbox. `aggregateid` is the stream, `revision` the version;
+//! `payload` is the JSON of an [`EventEnvelope`](super::EventEnvelope), as in the events topic of a
+//! decider on Kafka. An [`EventTableSource`] publishes them; a program that knows outboxes can.
 //!
 //! # What is promised
 //! * An append happens whole, in a transaction of the caller's or of its own, or is told that the
@@ -36,6 +36,7 @@ mod error;
 mod execute;
 mod load;
 mod projection;
+mod publish;
 mod schema;
 mod snapshot;
 
@@ -46,6 +47,7 @@ use std::num::NonZeroU32;
 pub use audit::StoreAudit;
 pub use error::EventStoreError;
 pub use projection::{Projected, Projection, Projector};
+pub use publish::{EventTablePosition, EventTableSource};
 
 use super::{Decider, Upcasters};
 use crate::postgres::{NameError, TableName};

@@ -15,7 +15,7 @@ use super::{EventStoreError, PAGE, PgEventStore};
 use crate::event_sourcing::{Decider, Recorded};
 
 /// Nothing is visible in it: 3 is the first transaction id there can be.
-const BEGINNING: &str = "3:3:";
+pub(super) const BEGINNING: &str = "3:3:";
 
 /// An event on its way into a projection.
 #[derive(Debug, Clone, PartialEq)]
