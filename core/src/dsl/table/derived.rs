@@ -67,6 +67,10 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
                 (Rc::new(node), old_values)
             }
         };
+        if derivation.drops_absent && self.node.send_old_values(false) {
+            // where the old value costs nothing it spares the deletion of what was never there
+            old_values.set();
+        }
         let compute = Arc::new(computed.owned);
         let id =
             graph.borrow_mut().add(&[self.changes.id], name.clone(), move |topology, parents| {
