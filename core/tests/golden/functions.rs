@@ -14,6 +14,8 @@ pub(crate) type ToKey = fn(&Datum, &Datum) -> Result<Datum>;
 pub(crate) type Reducer = fn(Datum, Datum) -> Result<Option<Datum>>;
 pub(crate) type Aggregator = fn(&Datum, Datum, Datum) -> Result<Option<Datum>>;
 
+pub(crate) type Joiner = fn(&Datum, &Datum) -> Datum;
+
 fn unknown<T>(role: &str, name: &str) -> Result<T> {
     Err(format!("no {role} is called {name}").into())
 }
@@ -197,5 +199,17 @@ pub(crate) fn aggregator(name: &str) -> Result<Aggregator> {
         }
         "fail_on_bad" => |_, value, _| Ok(fail_on_bad(value)?.non_null()),
         _ => return unknown("aggregator", name),
+    })
+}
+
+pub(crate) fn joiner(name: &str) -> Result<Joiner> {
+    Ok(match name {
+        "concat" => |a, b| two(a, "/", b),
+        "add" => add,
+        "left" => |a, _| a.clone(),
+        "right" => |_, b| b.clone(),
+        "null" => |_, _| Null,
+        "null_if_equal" => |a, b| if a.text() == b.text() { Null } else { two(a, "", b) },
+        _ => return unknown("joiner", name),
     })
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tidemill_core::BoxError;
 use tidemill_core::dsl::{
-    Branched, Grouped, KGroupedStream, KStream, KTable, Repartitioned, StreamsBuilder,
+    Branched, Grouped, KGroupedStream, KGroupedTable, KStream, KTable, Repartitioned,
+    StreamsBuilder,
 };
 use tidemill_core::topology::{Consumed, Produced, Topology, key_value_store};
 
@@ -24,7 +25,11 @@ pub(crate) enum Built {
     GroupedCountChanges(KGroupedStream<Datum, Option<i64>>),
     Table(KTable<Datum, Datum>),
     Counts(KTable<Datum, i64>),
+    GroupedTable(KGroupedTable<Datum, Datum>),
 }
+
+/// Fields that Tidemill has nothing for yet.
+const FIELDS: &[&str] = &["history", "grace"];
 
 /// Why a scenario gives no topology.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,9 @@ pub(crate) fn build(operators: &[Map<String, Value>]) -> Result<Ready, BuildErro
         let id = operator.text_or_none("id")?;
         if let (Some(built), Some(id)) = (maker.add(&operator)?, id) {
             maker.made.insert(id.to_owned(), built);
+        }
+        if let Some(field) = operator.unread().iter().find(|field| FIELDS.contains(field)) {
+            return Err(BuildError::NotBuilt((*field).to_owned()));
         }
         operator.check_all_read()?;
     }
@@ -94,6 +102,7 @@ impl Maker {
             | "repartition"
             | "group_by"
             | "group_by_key"
+            | "join_table"
             | "to" => {
                 return match self.get(operator, "from")? {
                     Built::Stream(from) => self.of_stream(op, operator, &from, Built::Stream),
@@ -104,9 +113,26 @@ impl Maker {
                     _ => Err(operator.wrong("this takes a stream").into()),
                 };
             }
+            "table" => {
+                let types = (operator.serde("key")?, operator.serde("value")?);
+                self.types.insert(operator.text("topic")?.to_owned(), types);
+                return Ok(Some(tables::source(operator, &self.builder)?));
+            }
             "to_stream" => {
                 let from = self.get(operator, "from")?;
                 return Ok(Some(tables::to_stream(operator, from)?));
+            }
+            "to_table" => {
+                let from = self.get(operator, "from")?;
+                return Ok(Some(tables::to_table(operator, from)?));
+            }
+            "table_filter" | "table_filter_not" | "table_map_values" | "group_table" => {
+                let from = self.get(operator, "from")?;
+                return Ok(Some(tables::change(op, operator, from)?));
+            }
+            "join_tables" => {
+                let sides = (self.get(operator, "from")?, self.get(operator, "with")?);
+                return Ok(Some(tables::join_tables(operator, sides)?));
             }
             "count" | "reduce" | "aggregate" => {
                 let from = self.get(operator, "from")?;
@@ -150,12 +176,18 @@ impl Maker {
     {
         let from = &match operator.name()? {
             // the options of these take the name
-            Some(name) if !matches!(op, "to" | "repartition" | "group_by" | "group_by_key") => {
+            Some(name)
+                if !matches!(
+                    op,
+                    "to" | "repartition" | "group_by" | "group_by_key" | "join_table"
+                ) =>
+            {
                 from.named(name)
             }
             _ => from.clone(),
         };
         Ok(Some(match op {
+            "join_table" => tables::join_table(operator, from, &self.get(operator, "with")?)?,
             "merge" => same(from.merge(&self.other(operator)?)),
             "split" => {
                 self.split(operator, from, same)?;

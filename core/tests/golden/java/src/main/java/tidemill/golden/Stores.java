@@ -1,7 +1,6 @@
 package tidemill.golden;
 
 import java.util.ArrayList;
-import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
@@ -9,14 +8,20 @@ import org.apache.kafka.streams.KeyValue;
 import org.apache.kafka.streams.TopologyTestDriver;
 import org.apache.kafka.streams.kstream.Windowed;
 import org.apache.kafka.streams.processor.StateStore;
+import org.apache.kafka.streams.state.KeyValueIterator;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.SessionStore;
 import org.apache.kafka.streams.state.TimestampedKeyValueStore;
 import org.apache.kafka.streams.state.ValueAndTimestamp;
+import org.apache.kafka.streams.state.ValueTimestampHeaders;
 import org.apache.kafka.streams.state.WindowStore;
 
 /** The contents of the stores at the end. */
 final class Stores {
+    /** Parts of the names of stores with keys that only Kafka Streams can read. */
+    private static final List<String> INTERNAL =
+        List.of("OUTERSHARED", "-shared-join", "FK-JOIN-SUBSCRIPTION", "-subscription-store");
+
     private Stores() {}
 
     static void write(TopologyTestDriver driver, Map<String, List<Vector.Line>> stores) {
@@ -28,15 +33,15 @@ final class Stores {
         }
     }
 
-    /** Nothing for stores that only Kafka Streams itself can read: their changelog says enough. */
+    /** Nothing for stores that are internal or cannot be listed: their changelog says enough. */
     private static List<Vector.Line> contents(StateStore store) {
+        if (INTERNAL.stream().anyMatch(store.name()::contains)) {
+            return null;
+        }
         if (store instanceof TimestampedKeyValueStore<?, ?> table) {
             return lines(table.all());
         }
-        if (store instanceof KeyValueStore<?, ?> table && !store.name().contains("OUTERSHARED")
-                && !store.name().contains("-outer-shared-join")
-                && !store.name().contains("-left-shared-join")
-                && !store.name().contains("-FK-JOIN-SUBSCRIPTION-")) {
+        if (store instanceof KeyValueStore<?, ?> table) {
             return lines(table.all());
         }
         if (store instanceof WindowStore<?, ?> windows) {
@@ -48,31 +53,30 @@ final class Stores {
         return null;
     }
 
-    private static <K, V> List<Vector.Line> lines(Iterator<KeyValue<K, V>> entries) {
-        List<Vector.Line> lines = new ArrayList<>();
-        while (entries.hasNext()) {
-            KeyValue<K, V> entry = entries.next();
-            Vector.Line line = new Vector.Line();
-            if (entry.key instanceof Windowed<?> windowed) {
-                line.bytes(Values.bytes(windowed.key()));
-                line.number(windowed.window().start()).number(windowed.window().end());
-            } else {
-                line.bytes(Values.bytes(entry.key));
+    private static <K, V> List<Vector.Line> lines(KeyValueIterator<K, V> entries) {
+        try (entries) {
+            List<Vector.Line> lines = new ArrayList<>();
+            while (entries.hasNext()) {
+                KeyValue<K, V> entry = entries.next();
+                lines.add(line(entry.key, entry.value));
             }
-            if (entry.value instanceof ValueAndTimestamp<?> stamped) {
-                line.bytes(Values.bytes(stamped.value())).number(stamped.timestamp());
-            } else {
-                line.bytes(Values.bytes(entry.value));
-            }
-            lines.add(line);
+            return lines;
         }
-        if (entries instanceof AutoCloseable iterator) {
-            try {
-                iterator.close();
-            } catch (Exception error) {
-                throw new IllegalStateException(error);
-            }
+    }
+
+    private static Vector.Line line(Object key, Object value) {
+        Vector.Line line = new Vector.Line();
+        if (key instanceof Windowed<?> windowed) {
+            line.bytes(Values.bytes(windowed.key()));
+            line.number(windowed.window().start()).number(windowed.window().end());
+        } else {
+            line.bytes(Values.bytes(key));
         }
-        return lines;
+        if (value instanceof ValueAndTimestamp<?> stamped) {
+            return line.bytes(Values.bytes(stamped.value())).number(stamped.timestamp());
+        }
+        // what the stores of stream-stream joins give out here, though they hold values only
+        Object plain = value instanceof ValueTimestampHeaders<?> held ? held.value() : value;
+        return line.bytes(Values.bytes(plain));
     }
 }

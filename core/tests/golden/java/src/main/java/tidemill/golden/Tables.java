@@ -85,7 +85,8 @@ final class Tables {
             return store(node);
         }
         VersionedBytesStoreSupplier supplier =
-            Stores.persistentVersionedKeyValueStore(node.text("versions"), node.duration("history"));
+            Stores.persistentVersionedKeyValueStore(
+                node.text("versions"), node.duration("history"));
         return Materialized.<Object, Object>as(supplier)
             .withKeySerde(node.serde("key")).withValueSerde(node.serde("value"));
     }

@@ -33,7 +33,8 @@ final class Vector {
         }
 
         Line lines(List<Line> lines) {
-            cells.add(lines.stream().map(Line::toString).collect(Collectors.joining(", ", "[", "]")));
+            cells.add(lines.stream().map(Line::toString)
+                .collect(Collectors.joining(", ", "[", "]")));
             return this;
         }
 

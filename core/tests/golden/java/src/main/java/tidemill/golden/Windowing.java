@@ -58,7 +58,8 @@ final class Windowing {
         EmitStrategy emit = node.text("emit", "update").equals("close")
             ? EmitStrategy.onWindowClose() : EmitStrategy.onWindowUpdate();
         return switch (kind) {
-            case "tumbling", "hopping" -> grouped.windowedBy(timeWindows(window)).emitStrategy(emit);
+            case "tumbling", "hopping" ->
+                grouped.windowedBy(timeWindows(window)).emitStrategy(emit);
             case "sliding" -> grouped.windowedBy(slidingWindows(window)).emitStrategy(emit);
             case "session" -> grouped.windowedBy(sessionWindows(window)).emitStrategy(emit);
             default -> throw new IllegalArgumentException("no window is called " + kind);
