@@ -203,7 +203,8 @@ final class RandomScenarios {
     }
 
     private boolean map(Stream from) {
-        String fn = one("same", "swap", "value_as_key", "null_key", "null_value", "text_and_length");
+        String fn = one(
+            "same", "swap", "value_as_key", "null_key", "null_value", "text_and_length");
         String id = id();
         named(node("map", id, from).put("fn", fn));
         made(switch (fn) {

@@ -85,7 +85,8 @@ final class Vector {
     public String toString() {
         return "{\n"
             + "  \"describe\": " + list("  ", description.stream().map(Vector::quoted).toList())
-            + ",\n  \"steps\": " + list("  ", steps.stream().map(step -> map("    ", step)).toList())
+            + ",\n  \"steps\": "
+            + list("  ", steps.stream().map(step -> map("    ", step)).toList())
             + ",\n  \"failed\": " + failed
             + ",\n  \"stores\": " + map("  ", stores)
             + "\n}\n";
