@@ -42,13 +42,14 @@ fn the_smallest_timestamp_at_the_head_of_a_partition_is_next() {
 }
 
 #[test]
-fn of_equal_timestamps_the_first_partition_is_next() {
+fn of_equal_timestamps_the_next_is_the_one_that_kafka_streams_takes() {
     let mut fixture = Fixture::new(&merging());
     for queue in [2, 1, 0] {
         fixture.task.enqueue(queue, record(0, 7, "k", &queue.to_string()));
     }
     fixture.process_all();
-    assert_eq!(fixture.sent.values("out"), ["0", "1", "2"]);
+    // the order of a Java PriorityQueue: the last to come takes the place of the first to go
+    assert_eq!(fixture.sent.values("out"), ["2", "0", "1"]);
 }
 
 #[test]
