@@ -33,11 +33,21 @@ pub(crate) fn measure(
     results: &mut Results,
 ) -> Result<(), BoxError> {
     let (mut database, worker_options) = bench.prepare(system, name)?;
-    backlog::load(&mut database, system, events, bench.options)?;
     let mut reader = bench.reader(system, &worker_options.topic, events)?;
+    let before = if system.must_begin_first() {
+        let mut worker = bench.start(system, &mut database, &worker_options)?;
+        backlog::load(&mut database, system, 0..1, bench.options)?;
+        bench.read_until(1, &mut reader, &mut worker, START_TIMEOUT)?;
+        drop(worker);
+        database.wait_until("SELECT count(*) = 0 FROM pg_stat_replication", START_TIMEOUT)?;
+        1
+    } else {
+        0
+    };
+    backlog::load(&mut database, system, before..events, bench.options)?;
     let mut worker = Worker::start(system, &worker_options, bench.folder)?;
     let timeout = START_TIMEOUT + Duration::from_secs(u64::from(events / RATE_MIN));
-    bench.read_until(1, &mut reader, &mut worker, timeout)?;
+    bench.read_until(before + 1, &mut reader, &mut worker, timeout)?;
     let (began, at_once) = (Instant::now(), reader.seen.distinct);
     bench.read_until(events, &mut reader, &mut worker, timeout)?;
     let last = Instant::now();
@@ -66,5 +76,5 @@ pub(crate) fn measure(
     // what came twice comes after what came last
     reader.read(WAIT)?;
     results.verified(&format!("drain of {events}"), &reader.seen);
-    bench.clean(database, &worker_options)
+    bench.clean(system, database, &worker_options)
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use tidemill::BoxError;
 
-use crate::process::Worker;
 use crate::results::{Metric, Results};
 use crate::run::Bench;
 use crate::system::System;
@@ -34,7 +33,7 @@ pub(crate) fn measure(
          ALTER DATABASE {this} SET pg_stat_statements.track_planning = on"
     ))?;
     let mut reader = bench.reader(system, &worker_options.topic, 1)?;
-    let mut worker = Worker::start(system, &worker_options, bench.folder)?;
+    let mut worker = bench.start(system, &mut database, &worker_options)?;
     let insert = system.insert(options.aggregates, options.payload_bytes);
     database.batch(&format!("{insert}(0, 0) AS i"))?;
     bench.read_until(1, &mut reader, &mut worker, TIMEOUT)?;
@@ -57,5 +56,5 @@ pub(crate) fn measure(
     results.add(Metric::IdlePoll, millis / polls);
     results.add(Metric::IdleLoad, millis / f64::from(seconds) / 10.0);
     drop(worker);
-    bench.clean(database, &worker_options)
+    bench.clean(system, database, &worker_options)
 }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use tidemill::BoxError;
 
 use crate::database::Database;
-use crate::process::Worker;
 use crate::results::{Metric, Results};
 use crate::run::Bench;
 use crate::system::System;
@@ -28,7 +27,7 @@ pub(crate) fn measure(
     let events = WARM_UP + options.rate * options.latency_seconds();
     let (mut database, worker_options) = bench.prepare(system, name)?;
     let mut reader = bench.reader(system, &worker_options.topic, events)?;
-    let mut worker = Worker::start(system, &worker_options, bench.folder)?;
+    let mut worker = bench.start(system, &mut database, &worker_options)?;
     let insert = system.insert(options.aggregates, options.payload_bytes);
     database.batch(&format!("{insert}(0, 0) AS i"))?;
     bench.read_until(1, &mut reader, &mut worker, TIMEOUT)?;
@@ -55,7 +54,7 @@ pub(crate) fn measure(
     results.add(Metric::LatencyMax, at(1_000));
     drop(worker);
     results.verified("latency", &reader.seen);
-    bench.clean(database, &worker_options)
+    bench.clean(system, database, &worker_options)
 }
 
 /// Writes all events but the first, and returns when each was committed.

@@ -14,6 +14,7 @@ mod options;
 mod plain;
 mod process;
 mod reader;
+mod relay;
 mod results;
 mod run;
 mod system;

@@ -28,6 +28,7 @@ pub(crate) struct Seen {
     system: System,
     /// When each became visible.
     pub(crate) at: Vec<Option<Instant>>,
+    /// The last event of each aggregate.
     last: Vec<Option<usize>>,
     pub(crate) distinct: u32,
     pub(crate) duplicates: u32,
@@ -73,9 +74,9 @@ impl Reader {
         self.waker.wait(wait);
         let (mut failed, now) = (None, Instant::now());
         for reader in &mut self.readers {
-            let seen = &mut self.seen;
+            let (seen, partition) = (&mut self.seen, reader.topic_partition().partition);
             let mut take = |fetched: Fetched| match fetched {
-                Fetched::Record(record) => seen.take(&record, now),
+                Fetched::Record(record) => seen.take(partition, &record, now),
                 Fetched::EndOfPartition(_) => {}
                 Fetched::Failed(error) => failed = Some(error),
             };
@@ -86,7 +87,7 @@ impl Reader {
 }
 
 impl Seen {
-    fn take(&mut self, record: &Message, now: Instant) {
+    fn take(&mut self, partition: Partition, record: &Message, now: Instant) {
         let number = record.value().and_then(|value| self.system.number(value));
         let Some((number, at)) = number.and_then(|number| Some((number, self.at.get_mut(number)?)))
         else {
@@ -99,8 +100,13 @@ impl Seen {
         }
         *at = Some(now);
         self.distinct += 1;
-        let aggregate = number % self.last.len();
-        if self.last[aggregate].replace(number).is_some_and(|before| before > number) {
+        // each row of the business table has a key of its own: its order is that of the partition
+        let place = match self.system {
+            System::Cdc => usize::try_from(partition.0).unwrap_or(0),
+            System::Plain | System::Polling => number,
+        };
+        let places = self.last.len();
+        if self.last[place % places].replace(number).is_some_and(|before| before > number) {
             self.out_of_order += 1;
         }
     }

@@ -18,8 +18,9 @@ use crate::process::Worker;
 use crate::reader::Reader;
 use crate::results::Results;
 use crate::system::System;
-use crate::{backlog, idle, latency, say};
+use crate::{backlog, idle, latency, relay, say};
 
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 const READ_WAIT: Duration = Duration::from_millis(20);
 
 /// What every measurement needs.
@@ -139,6 +140,21 @@ impl Bench<'_> {
         Reader::new(&self.servers, topic, system, (events, self.options.aggregates))
     }
 
+    /// Starts a system that has nothing to do yet, and waits until it would notice changes.
+    pub(crate) fn start(
+        &self,
+        system: System,
+        database: &mut Database,
+        options: &WorkerOptions,
+    ) -> Result<Worker, BoxError> {
+        let worker = Worker::start(system, options, self.folder)?;
+        if system.must_begin_first() {
+            let streams = "SELECT count(*) > 0 FROM pg_stat_replication WHERE state = 'streaming'";
+            database.wait_until(streams, START_TIMEOUT)?;
+        }
+        Ok(worker)
+    }
+
     /// Reads until so many events came.
     pub(crate) fn read_until(
         &self,
@@ -168,11 +184,16 @@ impl Bench<'_> {
     /// Frees disk and page cache for the next one.
     pub(crate) fn clean(
         &self,
+        system: System,
         database: Database,
         options: &WorkerOptions,
     ) -> Result<(), BoxError> {
         database.drop_it(&self.postgres)?;
-        self.cluster.delete_topics(&[&options.topic])
+        self.cluster.delete_topics(&[&options.topic])?;
+        if system == System::Plain {
+            return Ok(());
+        }
+        self.cluster.delete_topics(&[&relay::positions_topic(options)])
     }
 
     fn conditions(&self, embedded: bool) -> Result<Vec<String>, BoxError> {
