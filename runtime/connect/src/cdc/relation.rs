@@ -185,6 +185,12 @@ impl Row {
         Ok(Self { relation: Arc::clone(relation), values, key_only })
     }
 
+    /// Returns its table.
+    #[must_use]
+    pub fn relation(&self) -> &Arc<Relation> {
+        &self.relation
+    }
+
     /// Returns the value of a column; `None` if there is no such column, or it is not known.
     #[must_use]
     pub fn get(&self, column: &str) -> Option<&Value> {

@@ -3,7 +3,9 @@
 #![cfg(all(feature = "testing", feature = "postgres-cdc"))]
 #![expect(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+mod bounds;
 mod changes;
 mod harness;
+mod relay;
 mod slots;
 mod snapshots;
