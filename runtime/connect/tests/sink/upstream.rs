@@ -81,7 +81,7 @@ async fn sinks_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sk9_the_sum_is_right_although_application_and_sinks_are_killed() {
+async fn sk9_chaos_of_the_application_and_its_sinks_leaves_the_right_sum() {
     let stage = Stage::new(1).await;
     let table =
         "CREATE TABLE balance (account text PRIMARY KEY, cents bigint, revision bigint NOT NULL)";

@@ -115,7 +115,14 @@ impl<W: PostgresWriter> PostgresTarget<W> {
         move_offsets(&tx, &session.move_offsets, &self.sink, &moves, batches).await?;
         let records: Vec<&SinkRecord> = records_of(batches).collect();
         let applied = match reason {
-            None => self.writer.write(&tx, &records).await.map_err(of_records)?,
+            None => {
+                let applied = self.writer.write(&tx, &records).await.map_err(of_records)?;
+                // where a statement failed and the writer went on, the commit would be a rollback
+                // that says nothing
+                let alive = tx.batch_execute("SELECT 1").await;
+                alive.map_err(|error| of_records(error.into()))?;
+                applied
+            }
             Some(reason) => {
                 let tables = &self.settings.tables;
                 for record in records {
