@@ -187,7 +187,8 @@ fn shop_process() {
     let config = Config::new(variable("SHOP_APPLICATION"), variable("SHOP_KAFKA"))
         .with_state_dir(variable("SHOP_FOLDER"))
         .with_commit_interval(Duration::from_millis(20))
-        .with_session_timeout(Duration::from_secs(6));
+        .with_session_timeout(Duration::from_secs(6))
+        .with_heartbeat_interval(Duration::from_secs(2));
     let mut app = Tidemill::new(builder.build().unwrap(), config).unwrap();
     app.start().unwrap();
     loop {
