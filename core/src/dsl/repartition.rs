@@ -152,6 +152,7 @@ pub(super) fn add<K: Clone + 'static, V: Clone + 'static>(
             name: None,
             // what was written before the first start of the reader is not to be skipped
             auto_offset_reset: Some(AutoOffsetReset::Earliest),
+            timestamp_extractor: None,
         };
         topology.add_source_of(&source, consumed, vec![topic]).map(|_| ())
     })

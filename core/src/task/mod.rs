@@ -40,7 +40,7 @@ use crate::topology::{Assembly, StoreEnv, SubTopology, Topology, TopologyError};
 pub use commit::CommitPlan;
 use guard::{caught, guarded, panicked};
 pub use metadata::{decode_commit_metadata, encode_commit_metadata};
-use queue::PartitionQueue;
+use queue::{Loaded, PartitionQueue};
 use turns::Turns;
 
 /// How long to wait for an empty partition before records of the others are processed out of order
@@ -297,9 +297,15 @@ impl<R: RawRecord> Task<R> {
         for number in arrived.drain(..) {
             let queue = &mut self.queues[number];
             loop {
-                let failure = match caught(|| queue.load()) {
-                    Ok(None) => break,
-                    Ok(Some(failure)) => Ok(failure),
+                let failure = match caught(|| queue.load(wall_clock)) {
+                    Ok(Loaded::Ready) => break,
+                    Ok(Loaded::Failed(failure)) => Ok(failure),
+                    Ok(Loaded::Skipped) => {
+                        self.shared.dropped += 1;
+                        queue.pop();
+                        self.commit_needed = true;
+                        continue;
+                    }
                     Err(panic) => Err(panic),
                 };
                 let PartitionQueue { source, records, port, .. } = queue;

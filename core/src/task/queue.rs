@@ -6,7 +6,17 @@ use std::time::Duration;
 use crate::BoxError;
 use crate::processor::Current;
 use crate::record::{Offset, RawRecord, StreamTime, Timestamp, TopicPartition};
-use crate::topology::SourcePort;
+use crate::topology::{RecordTimes, SourcePort};
+
+/// What became of the head of a queue.
+pub(super) enum Loaded {
+    /// It was read, or there is none.
+    Ready,
+    /// It has no timestamp, and its source skips such records.
+    Skipped,
+    /// It can't be read.
+    Failed(BoxError),
+}
 
 pub(super) struct PartitionQueue<R> {
     pub(super) source: TopicPartition,
@@ -52,19 +62,25 @@ impl<R: RawRecord> PartitionQueue<R> {
         self.records.push_back(record);
     }
 
-    /// Reads the head if that was not done yet; returns why it could not be read.
-    pub(super) fn load(&mut self) -> Option<BoxError> {
+    /// Reads the head if that was not done yet.
+    pub(super) fn load(&mut self, wall_clock: Timestamp) -> Loaded {
         if self.head.is_some() {
-            return None;
+            return Loaded::Ready;
         }
-        let raw = self.records.front()?;
+        let Some(raw) = self.records.front() else { return Loaded::Ready };
         let TopicPartition { topic, partition } = &self.source;
-        match self.port.load(Current { topic, partition: *partition, raw }) {
-            Ok(timestamp) => {
+        let times = RecordTimes {
+            record: raw.timestamp(),
+            partition: self.partition_time.get(),
+            wall_clock,
+        };
+        match self.port.load(Current { topic, partition: *partition, raw }, times) {
+            Ok(Some(timestamp)) => {
                 self.head = Some(timestamp);
-                None
+                Loaded::Ready
             }
-            Err(error) => Some(error),
+            Ok(None) => Loaded::Skipped,
+            Err(error) => Loaded::Failed(error),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::StreamPartitioner;
+use super::{StreamPartitioner, TimestampExtractor};
 use crate::serdes::{Serde, SharedSerde};
 
 /// Where a source starts where no offset was committed.
@@ -21,6 +21,8 @@ pub struct Consumed<K, V> {
     pub(crate) value_serde: SharedSerde<V>,
     pub(crate) name: Option<String>,
     pub(crate) auto_offset_reset: Option<AutoOffsetReset>,
+    /// `None`: the record's own timestamp, or an error.
+    pub(crate) timestamp_extractor: Option<Arc<dyn TimestampExtractor<K, V>>>,
 }
 
 impl<K, V> Consumed<K, V> {
@@ -31,6 +33,7 @@ impl<K, V> Consumed<K, V> {
             value_serde: Arc::new(value_serde),
             name: None,
             auto_offset_reset: None,
+            timestamp_extractor: None,
         }
     }
 
@@ -38,6 +41,28 @@ impl<K, V> Consumed<K, V> {
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
+        self
+    }
+
+    /// Chooses the records' timestamps. Default:
+    /// [`FailOnInvalidTimestamp`](super::FailOnInvalidTimestamp).
+    ///
+    /// ```
+    /// # use tidemill_core::serdes::{i64, string};
+    /// # use tidemill_core::topology::{Consumed, RecordTimes};
+    /// # use tidemill_core::record::Timestamp;
+    /// // the value is the time of the event
+    /// let consumed = Consumed::with(string(), i64()).with_timestamp_extractor(
+    ///     |_key: &String, value: &i64, _times: &RecordTimes| Ok(Timestamp(*value)),
+    /// );
+    /// # drop(consumed);
+    /// ```
+    #[must_use]
+    pub fn with_timestamp_extractor(
+        mut self,
+        extractor: impl TimestampExtractor<K, V> + 'static,
+    ) -> Self {
+        self.timestamp_extractor = Some(Arc::new(extractor));
         self
     }
 

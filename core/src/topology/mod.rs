@@ -24,6 +24,7 @@ mod store_builder;
 mod sub_topology;
 #[cfg(test)]
 mod tests;
+mod timestamps;
 
 pub(crate) use assembly::{Assembly, Factory};
 pub use builder::Topology;
@@ -38,3 +39,7 @@ pub(crate) use source::SourcePort;
 pub use store_builder::{StoreBuilder, key_value_store, timestamped_key_value_store};
 pub(crate) use store_builder::{StoreDef, StoreEnv};
 pub use sub_topology::SubTopology;
+pub use timestamps::{
+    FailOnInvalidTimestamp, LogAndSkipOnInvalidTimestamp, RecordTimes, TimestampExtractor,
+    UsePartitionTimeOnInvalidTimestamp, WallclockTimestampExtractor,
+};

@@ -1,8 +1,10 @@
 //! A source in its place in a task: bytes become a typed record, once.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
-use super::Consumed;
+use super::timestamps::own_timestamp;
+use super::{Consumed, RecordTimes, TimestampExtractor};
 use crate::errors::BoxError;
 use crate::processor::{Children, Current, Halt, TaskContext};
 use crate::record::{Record, Timestamp};
@@ -13,8 +15,12 @@ use crate::serdes::SharedSerde;
 /// The head of a partition is read as soon as it is the head, because choosing between partitions
 /// takes its timestamp; it waits in the port until it is chosen.
 pub(crate) trait SourcePort {
-    /// Reads the record and keeps it; returns its timestamp.
-    fn load(&mut self, current: Current<'_>) -> Result<Timestamp, BoxError>;
+    /// Reads the record and keeps it; returns its timestamp. `None`: it is to be skipped.
+    fn load(
+        &mut self,
+        current: Current<'_>,
+        times: RecordTimes,
+    ) -> Result<Option<Timestamp>, BoxError>;
     /// Sends the kept record into the topology.
     fn dispatch(&mut self, task: &mut TaskContext<'_>) -> Result<(), Halt>;
     /// Name of the source node.
@@ -25,6 +31,7 @@ pub(crate) struct Source<K, V> {
     name: String,
     key_serde: SharedSerde<K>,
     value_serde: SharedSerde<V>,
+    timestamps: Option<Arc<dyn TimestampExtractor<K, V>>>,
     children: Rc<Children<K, V>>,
     head: Option<Record<K, V>>,
 }
@@ -39,6 +46,7 @@ impl<K, V> Source<K, V> {
             name,
             key_serde: consumed.key_serde.clone(),
             value_serde: consumed.value_serde.clone(),
+            timestamps: consumed.timestamp_extractor.clone(),
             children,
             head: None,
         }
@@ -46,16 +54,15 @@ impl<K, V> Source<K, V> {
 }
 
 impl<K: Clone + 'static, V: Clone + 'static> SourcePort for Source<K, V> {
-    fn load(&mut self, current: Current<'_>) -> Result<Timestamp, BoxError> {
+    fn load(
+        &mut self,
+        current: Current<'_>,
+        times: RecordTimes,
+    ) -> Result<Option<Timestamp>, BoxError> {
         assert!(self.head.is_none(), "the head of a partition is read once");
         let Current { topic, raw, .. } = current;
-        let timestamp = raw.timestamp();
-        if timestamp.0 < 0 {
-            return Err(format!(
-                "the record has no timestamp ({timestamp}); set message.timestamp.type of the \
-                 topic or have the producer set one"
-            )
-            .into());
+        if self.timestamps.is_none() {
+            own_timestamp(&times)?;
         }
         let key = self
             .key_serde
@@ -65,8 +72,15 @@ impl<K: Clone + 'static, V: Clone + 'static> SourcePort for Source<K, V> {
             .value_serde
             .deserialize(topic, raw.value())
             .map_err(|cause| format!("could not deserialize the value: {cause}"))?;
+        let timestamp = match &self.timestamps {
+            None => times.record,
+            Some(extractor) => extractor.extract(&key, &value, &times)?,
+        };
+        if timestamp.0 < 0 {
+            return Ok(None);
+        }
         self.head = Some(Record { key, value, timestamp, headers: raw.headers() });
-        Ok(timestamp)
+        Ok(Some(timestamp))
     }
 
     fn dispatch(&mut self, task: &mut TaskContext<'_>) -> Result<(), Halt> {

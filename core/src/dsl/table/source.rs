@@ -16,7 +16,10 @@ use crate::dsl::{KStream, Materialized, Repartitioned, StreamsBuilder, repartiti
 use crate::processor::{Processor, ProcessorContext};
 use crate::record::Record;
 use crate::serdes::{SharedSerde, optional};
-use crate::topology::{Consumed, StoreBuilder, Topology, TopologyError, TypeInfo};
+use crate::topology::{
+    Consumed, FailOnInvalidTimestamp, RecordTimes, StoreBuilder, TimestampExtractor, Topology,
+    TopologyError, TypeInfo,
+};
 
 const SOURCE: &str = "KSTREAM-SOURCE-";
 const TABLE_SOURCE: &str = "KTABLE-SOURCE-";
@@ -65,6 +68,8 @@ impl<K: 'static, V: Clone + 'static> TableNode<K, V> for SourceNode {
 impl StreamsBuilder {
     /// Reads a topic as a table: each record is the new value of its key, a null value deletes it.
     /// Records without a key are dropped and counted.
+    ///
+    /// A timestamp extractor of `consumed` is asked about records that have key and value.
     ///
     /// The table has a store if `materialized` names one, or if somebody reads from the table. A
     /// serde that `materialized` does not give is that of the topic.
@@ -121,6 +126,7 @@ impl StreamsBuilder {
             value_serde: read_values,
             name: None,
             auto_offset_reset: consumed.auto_offset_reset,
+            timestamp_extractor: consumed.timestamp_extractor.take().map(of_present),
         };
         let topic = topic.to_owned();
         let source_id = open.add_source(source.clone(), spec, move |topology, _| {
@@ -190,6 +196,16 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         });
         KTable::new(graph, id, Rc::new(source), parts)
     }
+}
+
+/// Asks the extractor about records with key and value; others keep their own timestamp.
+fn of_present<K: 'static, V: 'static>(
+    extractor: Arc<dyn TimestampExtractor<K, V>>,
+) -> Arc<dyn TimestampExtractor<Option<K>, Option<V>>> {
+    Arc::new(move |key: &Option<K>, value: &Option<V>, times: &RecordTimes| match (key, value) {
+        (Some(key), Some(value)) => extractor.extract(key, value, times),
+        _ => FailOnInvalidTimestamp.extract(key, value, times),
+    })
 }
 
 /// A stream's value as that of a table of `T`: `T` itself, or `Option<T>` whose `None` deletes.
