@@ -1,4 +1,5 @@
-//! The register of invariants is complete: each is asserted twice and named in a test.
+//! The registers are complete: each invariant is asserted twice and named in a test, each fault has
+//! its tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -53,22 +54,75 @@ fn assertions(files: &[SourceFile]) -> BTreeMap<u32, BTreeSet<String>> {
     found
 }
 
-/// For each invariant: the tests whose names have it, `inv_7_..` or `.._inv_7_..`.
-fn tests(files: &[SourceFile]) -> BTreeMap<u32, BTreeSet<String>> {
-    let mut found: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+/// The names of functions without visibility, among them those of all tests.
+fn functions(files: &[SourceFile]) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
     for file in files {
         for (_, line) in file.code() {
             let Some((before, name)) = line.split_once("fn ") else { continue };
-            if !before.trim().trim_start_matches("async").is_empty() {
-                continue;
-            }
-            let name = name.split('(').next().unwrap_or_default();
-            for number in numbers(name, "inv_") {
-                found.entry(number).or_default().insert(name.to_owned());
+            if before.trim().trim_start_matches("async").is_empty() {
+                let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                found.insert(name[..end.unwrap_or(name.len())].to_owned());
             }
         }
     }
     found
+}
+
+/// For each invariant: the tests whose names have it, `inv_7_..` or `.._inv_7_..`.
+fn tests(files: &[SourceFile]) -> BTreeMap<u32, BTreeSet<String>> {
+    let mut found: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
+    for name in functions(files) {
+        for number in numbers(&name, "inv_") {
+            found.entry(number).or_default().insert(name.clone());
+        }
+    }
+    found
+}
+
+/// The letters of the faults of `docs/FAULTS.md`.
+const FAULTS: &[&str] = &["OB", "CD", "LY", "ES", "RV", "SG", "SK"];
+
+/// The fault that a test's name begins with: `ob3_killed_..` is OB3.
+fn fault_of(name: &str) -> Option<String> {
+    let (id, _) = name.split_once('_')?;
+    let id = id.to_ascii_uppercase();
+    let number = FAULTS.iter().find_map(|letters| id.strip_prefix(letters))?;
+    let is_number = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit());
+    is_number.then_some(id)
+}
+
+#[test]
+fn every_fault_has_its_tests_and_every_such_test_is_in_its_line() {
+    let text = fs::read_to_string(root().join("docs/FAULTS.md")).expect("docs/FAULTS.md is there");
+    let mut listed: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in text.lines() {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let ["", id, _fault, _expected, tests, ..] = cells[..] else { continue };
+        if fault_of(&format!("{id}_")).is_some() {
+            listed.insert(id.to_owned(), quoted(tests).into_iter().collect());
+        }
+    }
+    assert!(listed.len() > 70, "only {} faults were found", listed.len());
+    let mut written: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for name in functions(&rust_files()) {
+        if let Some(fault) = fault_of(&name) {
+            written.entry(fault).or_default().insert(name);
+        }
+    }
+    let none = BTreeSet::new();
+    let mut violations = Vec::new();
+    for id in listed.keys().chain(written.keys()).collect::<BTreeSet<_>>() {
+        let (said, there) = (listed.get(id).unwrap_or(&none), written.get(id).unwrap_or(&none));
+        if said.is_empty() {
+            violations.push(format!("{id} has no test"));
+        }
+        let missing = said.difference(there).map(|name| format!("{id}: there is no test {name}"));
+        violations.extend(missing);
+        let unlisted = there.difference(said).map(|name| format!("{id}: add {name} to its line"));
+        violations.extend(unlisted);
+    }
+    report("the register of faults is complete", &violations);
 }
 
 #[test]

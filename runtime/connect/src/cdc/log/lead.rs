@@ -6,13 +6,13 @@
 
 use tokio_postgres::SimpleQueryMessage;
 
-use super::super::error::sql_error;
-use super::super::position::SnapshotProgress;
-use super::super::publication::PublishedTable;
-use super::super::relation::Row;
-use super::super::value::Value;
 use super::snapshot::{View, typed_key};
 use super::{Change, Reading};
+use crate::cdc::error::sql_error;
+use crate::cdc::position::SnapshotProgress;
+use crate::cdc::publication::PublishedTable;
+use crate::cdc::relation::Row;
+use crate::cdc::value::Value;
 use crate::source::SourceError;
 
 impl Reading {

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::super::checks::{self, Server};
-use super::super::error::{RESNAPSHOT, refused};
-use super::super::lsn::Lsn;
-use super::super::position::{LogPosition, POSITION_VERSION, SnapshotProgress};
-use super::super::publication::Publication;
-use super::super::session::{Session, literal};
-use super::super::settings::{LogSettings, Snapshot};
 use super::{LogSource, Reading, Ready, Shapes, Translate};
+use crate::cdc::checks::{self, Server};
+use crate::cdc::error::{RESNAPSHOT, refused};
+use crate::cdc::lsn::Lsn;
+use crate::cdc::position::{LogPosition, POSITION_VERSION, SnapshotProgress};
+use crate::cdc::publication::Publication;
+use crate::cdc::session::{Session, literal};
+use crate::cdc::settings::{LogSettings, Snapshot};
 use crate::source::SourceError;
 
 impl<T: Translate> LogSource<T> {

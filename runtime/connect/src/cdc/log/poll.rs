@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::error::{ChangeError, RESNAPSHOT, refused};
-use super::super::lsn::Lsn;
-use super::super::pgoutput::{Message, OldTuple, Tuple};
-use super::super::position::{LogPosition, Part};
-use super::super::relation::{Relation, Row};
-use super::super::session::LogEvent;
-use super::super::settings::{IdlePositions, LargeTransaction};
 use super::transaction::{Transaction, record_bytes};
 use super::{Change, ChangeSource, LogSource, Reading, Translate, not_open};
+use crate::cdc::error::{ChangeError, RESNAPSHOT, refused};
+use crate::cdc::lsn::Lsn;
+use crate::cdc::pgoutput::{Message, OldTuple, Tuple};
+use crate::cdc::position::{LogPosition, Part};
+use crate::cdc::relation::{Relation, Row};
+use crate::cdc::session::LogEvent;
+use crate::cdc::settings::{IdlePositions, LargeTransaction};
 use crate::source::{BatchLimits, SourceBatch, SourceError};
 
 /// From PostgreSQL's epoch to Unix's.

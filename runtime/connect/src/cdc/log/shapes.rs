@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::super::error::{ChangeError, failed, sql_error};
-use super::super::pgoutput::RelationBody;
-use super::super::publication::Publication;
-use super::super::relation::{Relation, ReplicaIdentity, SchemaVersion};
-use super::super::settings::{LogSettings, OnChange};
 use super::Translate;
+use crate::cdc::error::{ChangeError, failed, sql_error};
+use crate::cdc::pgoutput::RelationBody;
+use crate::cdc::publication::Publication;
+use crate::cdc::relation::{Relation, ReplicaIdentity, SchemaVersion};
+use crate::cdc::settings::{LogSettings, OnChange};
 use crate::postgres::connect;
 use crate::source::SourceError;
 

@@ -16,18 +16,18 @@ use std::time::{Duration, Instant};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
 
-use super::super::checks;
-use super::super::error::{ChangeError, failed, sql_error};
-use super::super::lsn::Lsn;
-use super::super::pgoutput::{ColumnBody, RelationBody};
-use super::super::position::{LogPosition, SnapshotProgress};
-use super::super::publication::{Publication, PublishedTable};
-use super::super::relation::{Relation, Row, RowError};
-use super::super::session::{PRINTING, Session, literal};
-use super::super::settings::Snapshot;
-use super::super::value::Value;
 use super::transaction::record_bytes;
 use super::{Change, ChangeSource, LogSource, Reading, Translate, not_open, now};
+use crate::cdc::checks;
+use crate::cdc::error::{ChangeError, failed, sql_error};
+use crate::cdc::lsn::Lsn;
+use crate::cdc::pgoutput::{ColumnBody, RelationBody};
+use crate::cdc::position::{LogPosition, SnapshotProgress};
+use crate::cdc::publication::{Publication, PublishedTable};
+use crate::cdc::relation::{Relation, Row, RowError};
+use crate::cdc::session::{PRINTING, Session, literal};
+use crate::cdc::settings::Snapshot;
+use crate::cdc::value::Value;
 use crate::postgres::{Connection, connect, quoted};
 use crate::source::{BatchLimits, SourceBatch, SourceError};
 
@@ -227,7 +227,7 @@ fn chunk_sql(
 
 /// Describes the table as the log would.
 fn relation_body(table: &PublishedTable) -> RelationBody {
-    let column = |column: &super::super::publication::PublishedColumn| ColumnBody {
+    let column = |column: &crate::cdc::publication::PublishedColumn| ColumnBody {
         identity: table.key.contains(&column.name),
         name: column.name.clone(),
         type_oid: column.type_oid,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::lsn::Lsn;
+use crate::cdc::lsn::Lsn;
 use crate::source::{BatchLimits, SourceRecord};
 
 /// A transaction that has begun and not ended.

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::super::lsn::Lsn;
 use super::MessageError;
+use crate::cdc::lsn::Lsn;
 
 /// What is left of a message.
 pub(super) struct Input<'a> {
