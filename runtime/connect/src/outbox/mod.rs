@@ -56,6 +56,10 @@ mod schema;
 mod session;
 mod settings;
 mod stage;
+#[cfg(feature = "postgres-cdc")]
+pub mod tailing;
+#[cfg(feature = "postgres-cdc")]
+mod tailing_cleanup;
 
 pub use error::OutboxError;
 pub use event::OutboxEvent;
@@ -66,3 +70,5 @@ pub use relay::{MessageRelay, MessageRelayBuilder, MessageRelayHandle, OutboxSou
 pub use schema::{DDL, EVENT_BYTES_MAX, SCHEMA_VERSION};
 pub use settings::{Cleanup, MissingPosition, Poison, RelaySettings};
 pub use stage::{INSERT_SQL, Outbox, OutboxTransaction};
+#[cfg(feature = "postgres-cdc")]
+pub use tailing::LogTailingOutbox;

@@ -131,7 +131,8 @@ impl PgServer {
             let running = self.launch()?;
             let server = running.server;
             self.running = Some(running);
-            while test_kill_process(server).is_ok() {
+            // one that ended stays a zombie until its guard is told
+            while test_kill_process(server).is_ok() && !self.is_zombie(server) {
                 if self.answers()? {
                     return Ok(());
                 }

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{Hand, Shop, full, key};
+use crate::relay::Relayed;
 use tidemill_connect::cdc::LargeTransaction;
 use tidemill_connect::source::{BatchLimits, TransactionalSource};
-use tidemill_connect::testing::{PATIENCE, PgOptions, PgServer};
+use tidemill_connect::testing::{PATIENCE, PgOptions, PgServer, Shutdown};
 
 const ORDERS: &str = "CREATE TABLE orders (id bigint PRIMARY KEY, note text)";
 const ROWS: i64 = 200_000;
@@ -82,4 +83,27 @@ async fn cd11_a_reader_slower_than_the_servers_patience_keeps_its_session() {
     tokio::time::sleep(Duration::from_millis(3500)).await;
     hand.read(20_000).await;
     assert_eq!(shop.text(&pid).await, before, "the session was replaced");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cd1_the_server_is_killed_and_comes_back() {
+    let mut server = PgServer::start(PgOptions::default()).unwrap();
+    server.create_database("shop").unwrap();
+    let database = server.connection_string("shop");
+    let mut relayed = Relayed::at(&database, "").await;
+    let process = relayed.begin().await;
+    for round in 0..4 {
+        let from = round * 1000;
+        let sql = format!(
+            "INSERT INTO orders SELECT i, i FROM generate_series({from} + 1, {from} + 500) i"
+        );
+        relayed.shop.execute(&sql).await;
+        let how = if round % 2 == 0 { Shutdown::Kill } else { Shutdown::Immediate };
+        server.stop(how).unwrap();
+        server.start_again().unwrap();
+        let config = database.parse().unwrap();
+        relayed.shop.client = tidemill_connect::postgres::connect(&config).await.unwrap();
+    }
+    drop(process);
+    assert!(relayed.compare().await > 1000);
 }
