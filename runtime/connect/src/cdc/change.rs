@@ -27,12 +27,19 @@ use serde::{Deserialize, Deserializer, Serialize};
 ///
 /// let builder = StreamsBuilder::new();
 /// builder
-///     .stream(["shop.public.orders"], Consumed::with(string(), json::<Change<OrderRow>>()))
+///     .stream("shop.public.orders", Consumed::with(string(), json::<Change<OrderRow>>()))
 ///     .filter(|_, change| change.op == Op::Create)
-///     .flat_map_values(|change| change.after.map(|order| format!("{}", order.cents / 100)))
-///     .to("points", Produced::with(string(), string()));
+///     .map_values(|change| change.after.map_or(0, |order| order.cents / 100))
+///     .to("points", Produced::with(string(), json::<i64>()));
 ///
 /// let driver = TopologyTestDriver::new(builder.build()?, DriverConfig::default())?;
+/// let mut orders = driver.create_input_topic("shop.public.orders", string(), string())?;
+/// let mut points = driver.create_output_topic("points", string(), json::<i64>())?;
+/// let envelope = r#"{"before": null, "after": {"id": 7, "customer": "anna", "cents": 1250},
+///     "source": {"db": "shop", "schema": "public", "table": "orders", "ts_ms": 1000, "txId": 5,
+///                "lsn": 9000, "ord": 1}, "op": "c", "ts_ms": 1001}"#;
+/// orders.pipe_input(r#"{"id":7}"#.to_owned(), envelope.to_owned())?;
+/// assert_eq!(points.read_value()?, 12);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
