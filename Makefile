@@ -42,7 +42,7 @@ empty :=
 CONNECT := $(subst $(empty) $(empty),$(comma),$(addprefix tidemill-connect/,\
   failpoints postgres-cdc revision-service simulation testing))
 TEST := --release --workspace --features tidemill/failpoints,tidemill/mutations,tidemill-examples/simulation,$(CONNECT)
-CONNECT_TESTS := $(TEST) $(addprefix --test ,outbox cdc sink listen event_sourcing \
+CONNECT_TESTS := $(TEST) $(addprefix --test ,outbox outbox_tailing cdc sink listen event_sourcing \
   saga revision)
 BENCH_CONNECT := --release -p tidemill-benches --bin bench-connect
 SIM := $(TEST) --test sim
