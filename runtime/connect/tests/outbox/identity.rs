@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tidemill_connect::outbox::PollingOutbox;
-use tidemill_connect::source::Stop;
+use tidemill_connect::source::{RelayState, Stop};
 use tidemill_connect::testing::{PgOptions, PgServer, Shutdown, until};
 
 use crate::shop::{Shop, block_on, event, server, told};
@@ -19,12 +19,20 @@ fn ob9_a_relay_outlives_restarts_of_the_server_and_cut_connections() {
     let mut server = PgServer::start(PgOptions::default()).unwrap();
     let shop = Shop::in_database(&server.new_database("ob9").unwrap());
     let handle = shop.builder().build().unwrap().spawn().unwrap();
+    // a relay that is not connected yet has nothing to outlive
+    let connected = || {
+        until("a relay that is connected", || {
+            (handle.metrics().state == RelayState::Running).then_some(())
+        });
+    };
     for how in [Shutdown::Fast, Shutdown::Immediate, Shutdown::Kill] {
         shop.change_all(&["a", "b", "a"]);
+        connected();
         server.stop(how).unwrap();
         server.start_again().unwrap();
         shop.change_all(&["a", "c"]);
     }
+    connected();
     shop.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()",
