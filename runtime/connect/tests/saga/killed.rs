@@ -16,6 +16,8 @@ use crate::order::{Amount, Order};
 use crate::processes::Shop;
 
 const SECOND: Duration = Duration::from_secs(1);
+/// Longer than participants take to join on a busy machine: else a saga ends before they are there.
+const PATIENT: Duration = Duration::from_secs(10);
 
 fn order(id: &str) -> (String, Order) {
     (id.to_owned(), Order { quantity: 30, cents: 40, ..Order::new(1) })
@@ -23,7 +25,7 @@ fn order(id: &str) -> (String, Order) {
 
 /// The participant dies where `place` says, so that the step is not answered in time.
 async fn unanswered(place: &str) {
-    let shop = Shop::open(SECOND, 1).await;
+    let shop = Shop::open(PATIENT, 1).await;
     let _others = shop.participants(&["shop", "points"], "");
     let mut dying = shop.participants(&["payments"], &format!("{place}:1:kill"));
     let _orchestrator = shop.orchestrator("");
@@ -116,7 +118,7 @@ async fn never(_: &Transaction<'_>, command: &Command) -> Result<Answer, tidemil
 
 #[tokio::test]
 async fn sg5_a_command_after_its_compensation_is_refused() {
-    let shop = Shop::open(SECOND, 1).await;
+    let shop = Shop::open(PATIENT, 1).await;
     let (points, mut client) = (points(&shop).await, shop.connect().await);
     let undo = command(1, Direction::Compensation, false);
     for _ in 0..2 {
@@ -142,7 +144,7 @@ async fn sg5_a_command_after_its_compensation_is_refused() {
 
 #[tokio::test]
 async fn sg5_a_command_and_its_compensation_at_the_same_time_leave_nothing() {
-    let shop = Shop::open(SECOND, 1).await;
+    let shop = Shop::open(PATIENT, 1).await;
     let points = points(&shop).await;
     let mut clients = [shop.connect().await, shop.connect().await, shop.connect().await];
     let mut refused = 0;
@@ -165,7 +167,7 @@ async fn sg5_a_command_and_its_compensation_at_the_same_time_leave_nothing() {
 
 #[tokio::test]
 async fn sg5_a_participant_that_wakes_up_after_the_compensation_does_nothing() {
-    let shop = Shop::open(SECOND, 1).await;
+    let shop = Shop::open(PATIENT, 1).await;
     let _others = shop.participants(&["shop", "points"], "");
     let mut sleeper = shop.participants(&["payments"], "SG-participant-before:1:stop");
     let _orchestrator = shop.orchestrator("");
