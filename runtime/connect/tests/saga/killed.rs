@@ -169,7 +169,7 @@ async fn sg5_a_command_and_its_compensation_at_the_same_time_leave_nothing() {
 async fn sg5_a_participant_that_wakes_up_after_the_compensation_does_nothing() {
     let shop = Shop::open(PATIENT, 1).await;
     let _others = shop.participants(&["shop", "points"], "");
-    let mut sleeper = shop.participants(&["payments"], "SG-participant-before:1:stop");
+    let sleeper = shop.participants(&["payments"], "SG-participant-before:1:stop");
     let _orchestrator = shop.orchestrator("");
     shop.request(&[order("order-1")]);
     // it has read the command, and is taken for dead
