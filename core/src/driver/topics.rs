@@ -151,6 +151,7 @@ impl Collector for Topics {
         key: &[u8],
         value: Option<&[u8]>,
         timestamp: Timestamp,
+        headers: &Headers,
     ) -> Result<(), SendError> {
         let (_, changelog) = self.changelogs[store.0 as usize];
         let owned = OwnedRecord {
@@ -158,7 +159,7 @@ impl Collector for Topics {
             timestamp,
             key: Some(key.to_vec()),
             value: value.map(<[u8]>::to_vec),
-            headers: Headers::new(),
+            headers: headers.clone(),
         };
         self.pending.push((changelog, owned));
         Ok(())

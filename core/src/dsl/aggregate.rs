@@ -10,7 +10,7 @@ use crate::BoxError;
 use crate::processor::{Processor, ProcessorContext};
 use crate::record::Record;
 use crate::serdes::SharedSerde;
-use crate::store::{StoreCore, Update};
+use crate::store::StoreCore;
 
 /// What the instances of an aggregation share.
 pub(super) struct Aggregation<K, V, F> {
@@ -70,7 +70,7 @@ where
             .borrow_mut()
             .update(&key, timestamp, &headers, *fallible, |before| apply(&key, value, before))?;
         match update {
-            Some(update) => context.forward(change(key, update)),
+            Some(update) => context.forward(change(update.of(key))),
             None => Ok(()),
         }
     }
@@ -81,8 +81,8 @@ where
     ) -> Result<(), BoxError> {
         let store = self.store.as_ref().expect("a processor is initialised first");
         let updates = store.borrow_mut().take_unforwarded()?;
-        for Update { key, new, old, timestamp, headers } in updates {
-            context.forward(change(key, Update { key: (), new, old, timestamp, headers }))?;
+        for update in updates {
+            context.forward_of(update.origin, change(update))?;
         }
         Ok(())
     }

@@ -75,5 +75,6 @@ pub trait Collector {
         key: &[u8],
         value: Option<&[u8]>,
         timestamp: Timestamp,
+        headers: &Headers,
     ) -> Result<(), SendError>;
 }

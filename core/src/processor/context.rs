@@ -14,7 +14,8 @@ use crate::errors::{
     dead_letter_headers,
 };
 use crate::record::{
-    OwnedRecord, Partition, RawRecord, Record, RecordMetadata, StreamTime, TaskId, Timestamp,
+    Origin, OwnedRecord, Partition, RawRecord, Record, RecordMetadata, StreamTime, TaskId,
+    Timestamp,
 };
 use crate::store::{ErasedStore, KeyValueStore, StoreCore, StoreError, TimestampedKeyValueStore};
 
@@ -46,6 +47,10 @@ pub(crate) struct TaskShared {
     pub(crate) stream_time: StreamTime,
     /// Timestamp of the record in process, for the stores.
     pub(crate) now: Rc<Cell<Timestamp>>,
+    /// The source record in process, or the one that what is forwarded came of.
+    pub(crate) origin: Rc<Cell<Origin>>,
+    /// The topics that origins name by number: first those of the queues.
+    pub(crate) topics: Vec<Rc<str>>,
     pub(crate) punctuations: PunctuationQueue,
     pub(crate) commit_requested: bool,
     /// Records that a handler dropped.
@@ -64,14 +69,44 @@ pub(crate) struct TaskContext<'a> {
     pub(crate) wall_clock: Timestamp,
 }
 
+impl TaskShared {
+    /// Returns topic, partition and offset of an origin.
+    fn source(&self, origin: Origin) -> Option<RecordMetadata<'_>> {
+        let Origin { topic, partition, offset } = origin;
+        let topic = self.topics.get(topic as usize)?;
+        Some(RecordMetadata { topic, partition, offset })
+    }
+
+    /// Returns the number of a topic, which is a new one if no source of the task reads it.
+    fn topic_number(&mut self, topic: &str) -> u32 {
+        let known = self.topics.iter().position(|known| **known == *topic);
+        let number = known.unwrap_or_else(|| {
+            self.topics.push(topic.into());
+            self.topics.len() - 1
+        });
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+}
+
 impl TaskContext<'_> {
+    /// Returns where what is in process came from.
+    fn source(&self) -> Option<RecordMetadata<'_>> {
+        match self.current {
+            Some(Current { topic, partition, raw }) => {
+                Some(RecordMetadata { topic, partition, offset: raw.offset() })
+            }
+            None => self.shared.source(self.shared.origin.get()),
+        }
+    }
+
     pub(crate) fn error_context<'c>(&'c self, node: &'c str) -> ErrorHandlerContext<'c> {
+        let source = self.source();
         ErrorHandlerContext {
             task_id: self.shared.task_id,
             processor_node_id: node,
-            topic: self.current.map(|current| current.topic),
-            partition: self.current.map(|current| current.partition),
-            offset: self.current.map(|current| current.raw.offset()),
+            topic: source.map(|source| source.topic),
+            partition: source.map(|source| source.partition),
+            offset: source.map(|source| source.offset),
             timestamp: self.current.map(|current| current.raw.timestamp()),
         }
     }
@@ -197,13 +232,12 @@ impl<'c, 't, K, V> ProcessorContext<'c, 't, K, V> {
     }
 
     /// Returns where the record in process came from; `None` in a punctuation or flush.
+    ///
+    /// Of what a store or a buffer above held back it is the source record that was the last to
+    /// write it.
     #[must_use]
     pub fn record_metadata(&self) -> Option<RecordMetadata<'_>> {
-        self.task.current.map(|current| RecordMetadata {
-            topic: current.topic,
-            partition: current.partition,
-            offset: current.raw.offset(),
-        })
+        self.task.source()
     }
 
     /// Returns the task's stream time; `None` before the first record.
@@ -333,13 +367,42 @@ impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {
         record: Record<K, V>,
     ) -> Result<(), BoxError> {
         let current = source.map(|(topic, partition, raw)| Current { topic, partition, raw });
+        let origin = match &current {
+            Some(Current { topic, partition, raw }) => {
+                let topic = self.task.shared.topic_number(topic);
+                Origin { topic, partition: *partition, offset: raw.offset() }
+            }
+            None => Origin::NONE,
+        };
+        self.forward_as(current, origin, record)
+    }
+
+    /// As [`ProcessorContext::forward`], for what came of an earlier source record whose bytes are
+    /// gone.
+    pub(crate) fn forward_of(
+        &mut self,
+        origin: Origin,
+        record: Record<K, V>,
+    ) -> Result<(), BoxError> {
+        self.forward_as(None, origin, record)
+    }
+
+    fn forward_as(
+        &mut self,
+        current: Option<Current<'_>>,
+        origin: Origin,
+        record: Record<K, V>,
+    ) -> Result<(), BoxError> {
+        let live = self.task.shared.origin.replace(origin);
         let mut task = TaskContext {
             shared: &mut *self.task.shared,
             collector: &mut *self.task.collector,
             current,
             wall_clock: self.task.wall_clock,
         };
-        self.children.forward(&mut task, record).map_err(Into::into)
+        let forwarded = self.children.forward(&mut task, record);
+        self.task.shared.origin.set(live);
+        forwarded.map_err(Into::into)
     }
 
     /// Sends a record to the child attached as the `index`-th, if there is one.

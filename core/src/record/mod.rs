@@ -8,6 +8,7 @@
 mod headers;
 mod id;
 mod offset;
+mod origin;
 mod time;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub use headers::{Header, Headers};
 pub use id::TaskId;
 pub use offset::{Offset, Partition, SubTopologyId, TopicPartition};
+pub(crate) use origin::Origin;
 pub use time::{StreamTime, Timestamp};
 
 /// A typed record: what a processor receives and forwards.

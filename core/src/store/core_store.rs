@@ -9,7 +9,7 @@ use std::rc::Rc;
 use super::overlay::{Overlay, Slot};
 use super::{Order, StoreError, StoreIndex, StoreKind, StoreSpec, TaskStorage};
 use crate::BoxError;
-use crate::record::{Headers, Timestamp};
+use crate::record::{Headers, Origin, Timestamp};
 use crate::serdes::{Encoded, SerdeError, SharedSerde};
 
 /// The storage of a task, shared by its stores.
@@ -23,11 +23,29 @@ pub(crate) struct Update<K, V> {
     pub(crate) old: Option<V>,
     pub(crate) timestamp: Timestamp,
     pub(crate) headers: Headers,
+    /// The source record of the last write.
+    pub(crate) origin: Origin,
 }
 
-/// Takes a changelog record: key, value, timestamp.
-pub(crate) type ChangelogWriter<'a> =
-    dyn FnMut(&[u8], Option<&[u8]>, Timestamp) -> Result<(), BoxError> + 'a;
+impl<V> Update<(), V> {
+    /// Says of which key it is.
+    pub(crate) fn of<K>(self, key: K) -> Update<K, V> {
+        let Self { new, old, timestamp, headers, origin, .. } = self;
+        Update { key, new, old, timestamp, headers, origin }
+    }
+}
+
+/// A record for a changelog.
+pub(crate) struct Logged<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: Option<&'a [u8]>,
+    /// `None`: the time of the wall clock.
+    pub(crate) timestamp: Option<Timestamp>,
+    pub(crate) headers: &'a Headers,
+}
+
+/// Takes a changelog record.
+pub(crate) type ChangelogWriter<'a> = dyn FnMut(Logged<'_>) -> Result<(), BoxError> + 'a;
 
 /// What a task does with each of its stores, whatever their types.
 pub(crate) trait ErasedStore {
@@ -53,6 +71,8 @@ pub(crate) struct StoreCore<K, V> {
     storage: SharedStorage,
     /// Timestamp of the record in process: what plain puts are logged with.
     now: Rc<Cell<Timestamp>>,
+    /// The source record in process.
+    origin: Rc<Cell<Origin>>,
     overlay: Overlay<V>,
     scratch: Vec<u8>,
     poisoned: bool,
@@ -75,6 +95,7 @@ pub(crate) struct StoreParts<K, V> {
     pub(crate) value_serde: SharedSerde<V>,
     pub(crate) storage: SharedStorage,
     pub(crate) now: Rc<Cell<Timestamp>>,
+    pub(crate) origin: Rc<Cell<Origin>>,
 }
 
 impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
@@ -87,6 +108,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
             value_serde: parts.value_serde,
             storage: parts.storage,
             now: parts.now,
+            origin: parts.origin,
             overlay: Overlay::new(),
             scratch: Vec::new(),
             poisoned: false,
@@ -193,6 +215,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         entry.unforwarded = caching;
         if caching {
             entry.headers.clone_from(headers);
+            entry.origin = self.origin.get();
         }
         self.overlay.mark_dirty(slot);
         if caching {
@@ -200,7 +223,8 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         }
         let entry = self.overlay.entry_mut(slot);
         let (new, old) = (entry.value.clone(), entry.forwarded.take());
-        Some(Update { key: (), new, old, timestamp: forwarded, headers: headers.clone() })
+        let (headers, origin) = (headers.clone(), self.origin.get());
+        Some(Update { key: (), new, old, timestamp: forwarded, headers, origin })
     }
 
     /// Takes the changes that caching held back, in the order of their last write.
@@ -221,12 +245,12 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
                 continue;
             }
             let headers = std::mem::take(&mut entry.headers);
-            let timestamp = entry.timestamp;
+            let (timestamp, origin) = (entry.timestamp, entry.origin);
             let key = self
                 .key_serde
                 .deserialize(&self.changelog, Some(&entry.key))
                 .map_err(|cause| serde_error(&self.spec, "deserialize a key", cause))?;
-            updates.push(Update { key, new, old, timestamp, headers });
+            updates.push(Update { key, new, old, timestamp, headers, origin });
         }
         if !unchanged.is_empty() {
             self.overlay.forget_writes(&unchanged);
@@ -366,7 +390,12 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
             let stored = (encoded == Encoded::Bytes).then_some(&bytes[..]);
             let timestamp = entry.timestamp;
             if self.spec.logging {
-                log(&entry.key, stored.map(|stored| &stored[prefix..]), timestamp)?;
+                log(Logged {
+                    key: &entry.key,
+                    value: stored.map(|stored| &stored[prefix..]),
+                    timestamp: Some(timestamp),
+                    headers: &Headers::new(),
+                })?;
             }
             self.storage.borrow_mut().stage(self.index, &entry.key, stored);
             let length = bytes.len();

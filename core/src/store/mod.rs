@@ -32,7 +32,7 @@ use std::ops::Bound;
 
 pub use checkpoint::{Acknowledged, Checkpoint, InputPosition};
 pub(crate) use core_store::{
-    ErasedStore, SharedStorage, SharedStore, StoreCore, StoreParts, Update,
+    ErasedStore, Logged, SharedStorage, SharedStore, StoreCore, StoreParts, Update,
 };
 pub use error::StoreError;
 pub use key_value::{KeyValueIterator, KeyValueStore, TimestampedKeyValueStore, ValueAndTimestamp};

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-use crate::record::{Headers, Timestamp};
+use crate::record::{Headers, Origin, Timestamp};
 
 /// One key of a store.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Entry<V> {
     pub(super) timestamp: Timestamp,
     /// Of the record that wrote last; a cached update is forwarded with them.
     pub(super) headers: Headers,
+    /// The source record that wrote last, for a cached update.
+    pub(super) origin: Origin,
     /// The value that was last forwarded downstream, kept while `unforwarded` if somebody asks.
     pub(super) forwarded: Option<V>,
     /// Whether there was a value, or an uncommitted deletion, when `unforwarded` became true.
@@ -90,6 +92,7 @@ impl<V> Overlay<V> {
             value,
             timestamp,
             headers: Headers::new(),
+            origin: Origin::NONE,
             forwarded: None,
             was_present: false,
             dirty: false,

@@ -11,18 +11,18 @@ use std::sync::Arc;
 
 use super::*;
 use crate::BoxError;
-use crate::record::Timestamp;
+use crate::record::{Origin, Timestamp};
 use crate::serdes::{Serde, string};
 
 /// A changelog record.
-type Logged = (Vec<u8>, Option<Vec<u8>>, Timestamp);
+type Line = (Vec<u8>, Option<Vec<u8>>, Timestamp);
 
 /// A store with its storage, committed by hand.
 struct Fixture<V> {
     shared: SharedStore<String, V>,
     storage: Rc<RefCell<MemoryStorage>>,
     now: Rc<Cell<Timestamp>>,
-    log: Vec<Logged>,
+    log: Vec<Line>,
 }
 
 impl<V: Clone + 'static> Fixture<V> {
@@ -46,6 +46,7 @@ impl<V: Clone + 'static> Fixture<V> {
             value_serde: Arc::new(value_serde),
             storage: storage.clone(),
             now: Rc::clone(&now),
+            origin: Rc::new(Cell::new(Origin::NONE)),
         });
         let shared = SharedStore { spec, core: Rc::new(RefCell::new(core)) };
         Self { shared, storage, now, log: Vec::new() }
@@ -61,8 +62,10 @@ impl<V: Clone + 'static> Fixture<V> {
 
     fn flush(&mut self) -> Result<(), BoxError> {
         let log = &mut self.log;
-        self.shared.flush(&mut |key, value, timestamp| {
-            log.push((key.to_vec(), value.map(<[u8]>::to_vec), timestamp));
+        self.shared.flush(&mut |record| {
+            let Logged { key, value, timestamp, headers } = record;
+            assert!(headers.is_empty());
+            log.push((key.to_vec(), value.map(<[u8]>::to_vec), timestamp.unwrap()));
             Ok(())
         })
     }

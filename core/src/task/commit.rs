@@ -6,8 +6,8 @@ use super::{Task, caught, guarded, queue::PartitionQueue};
 use crate::BoxError;
 use crate::errors::{TaskError, TaskErrorKind};
 use crate::processor::{Collector, TaskContext};
-use crate::record::{Offset, RawRecord, TaskId, Timestamp, TopicPartition};
-use crate::store::{Acknowledged, Checkpoint, InputPosition, StoreError, StoreIndex};
+use crate::record::{Offset, Origin, RawRecord, TaskId, Timestamp, TopicPartition};
+use crate::store::{Acknowledged, Checkpoint, InputPosition, Logged, StoreError, StoreIndex};
 
 /// What a commit has to make permanent for one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,7 @@ impl<R: RawRecord> Task<R> {
         collector: &mut dyn Collector,
         wall_clock: Timestamp,
     ) -> Result<CommitPlan, TaskError> {
+        self.shared.origin.set(Origin::NONE);
         for (index, node) in &self.nodes {
             let shared = &mut self.shared;
             let mut task =
@@ -50,8 +51,10 @@ impl<R: RawRecord> Task<R> {
             guarded(&mut task, name, |task| node.borrow_mut().flush(task))?;
         }
         for (index, store) in (0..).zip(&self.stores) {
-            let mut log = |key: &[u8], value: Option<&[u8]>, timestamp| -> Result<(), BoxError> {
-                let logged = collector.log(StoreIndex(index), key, value, timestamp);
+            let mut log = |record: Logged<'_>| -> Result<(), BoxError> {
+                let Logged { key, value, timestamp, headers } = record;
+                let timestamp = timestamp.unwrap_or(wall_clock);
+                let logged = collector.log(StoreIndex(index), key, value, timestamp, headers);
                 // the cause stays a source: what the client says of it decides what happens next
                 logged.map_err(|error| {
                     let store = store.spec().name.clone();

@@ -33,7 +33,7 @@ use crate::errors::{Handlers, TaskError, TaskErrorKind};
 use crate::processor::{
     Collector, Current, Lifecycle, PunctuationQueue, PunctuationType, TaskContext, TaskShared,
 };
-use crate::record::{Offset, RawRecord, StreamTime, TaskId, Timestamp, TopicPartition};
+use crate::record::{Offset, Origin, RawRecord, StreamTime, TaskId, Timestamp, TopicPartition};
 use crate::store::{ErasedStore, InputPosition, SharedStorage, StoreIndex, StoreSpec, TaskStorage};
 use crate::topology::{Assembly, StoreEnv, SubTopology, Topology, TopologyError};
 
@@ -121,6 +121,7 @@ impl<R: RawRecord> Task<R> {
         wall_clock: Timestamp,
     ) -> Result<Self, TopologyError> {
         let now = Rc::new(Cell::new(wall_clock));
+        let origin = Rc::new(Cell::new(Origin::NONE));
         let mut by_definition = BTreeMap::new();
         let mut stores = Vec::new();
         for (index, definition) in (0..).zip(&sub_topology.store_indices) {
@@ -129,6 +130,7 @@ impl<R: RawRecord> Task<R> {
                 application_id: config.application_id.clone(),
                 storage: Rc::clone(&storage),
                 now: Rc::clone(&now),
+                origin: Rc::clone(&origin),
             });
             by_definition.insert(*definition, Rc::clone(&store));
             stores.push(store);
@@ -136,12 +138,14 @@ impl<R: RawRecord> Task<R> {
         let connected = |node: &crate::topology::Node| {
             node.stores.iter().filter_map(|def| by_definition.get(def).cloned()).collect()
         };
-        let shared = TaskShared {
+        let mut shared = TaskShared {
             task_id: config.task_id,
             application_id: config.application_id.clone(),
             handlers: config.handlers.clone(),
             stream_time: StreamTime::UNKNOWN,
             now,
+            origin,
+            topics: Vec::new(),
             punctuations: PunctuationQueue::default(),
             commit_requested: false,
             dropped: 0,
@@ -152,6 +156,7 @@ impl<R: RawRecord> Task<R> {
         assembly.build(&sub_topology.nodes)?;
         let Assembly { nodes, ports, .. } = assembly;
         let partition = config.task_id.partition;
+        shared.topics = ports.iter().map(|(topic, _)| Rc::from(&**topic)).collect();
         let queues = ports
             .into_iter()
             .map(|(topic, port)| PartitionQueue::new(TopicPartition::new(topic, partition), port))
@@ -271,6 +276,10 @@ impl<R: RawRecord> Task<R> {
         self.shared.now.set(timestamp);
         let PartitionQueue { source, records, port, .. } = queue;
         let raw = records.front().expect("a chosen queue has a head");
+        // topics are numbered as the queues are
+        let topic = chosen as u32;
+        let (partition, offset) = (source.partition, raw.offset());
+        self.shared.origin.set(Origin { topic, partition, offset });
         let current = Some(Current { topic: &source.topic, partition: source.partition, raw });
         let mut task = TaskContext { shared: &mut self.shared, collector, current, wall_clock };
         match caught(|| port.dispatch(&mut task)) {
@@ -386,6 +395,7 @@ impl<R: RawRecord> Task<R> {
         let mut fired = 0;
         while let Some((index, due)) = self.shared.punctuations.take_due(kind, now) {
             self.shared.now.set(now);
+            self.shared.origin.set(Origin::NONE);
             let node = self.nodes.iter().find(|(number, _)| *number == index);
             let (_, node) = node.expect("only nodes of this task schedule its punctuations");
             let shared = &mut self.shared;

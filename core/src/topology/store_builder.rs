@@ -6,7 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::record::Timestamp;
+use crate::record::{Origin, Timestamp};
 use crate::serdes::{Serde, SharedSerde};
 use crate::store::{
     ErasedStore, SharedStorage, SharedStore, StoreCore, StoreIndex, StoreKind, StoreParts,
@@ -19,6 +19,7 @@ pub(crate) struct StoreEnv {
     pub(crate) application_id: String,
     pub(crate) storage: SharedStorage,
     pub(crate) now: Rc<Cell<Timestamp>>,
+    pub(crate) origin: Rc<Cell<Origin>>,
 }
 
 type StoreFactory = Arc<dyn Fn(StoreEnv) -> Rc<dyn ErasedStore> + Send + Sync>;
@@ -115,6 +116,7 @@ impl<K: 'static, V: Clone + 'static> StoreBuilder<K, V> {
                 value_serde: Arc::clone(&value_serde),
                 storage: env.storage,
                 now: env.now,
+                origin: env.origin,
             });
             Rc::new(SharedStore { spec: factory_spec.clone(), core: Rc::new(RefCell::new(core)) })
         };

@@ -73,10 +73,12 @@ impl Collector for Recorder {
         key: &[u8],
         value: Option<&[u8]>,
         timestamp: Timestamp,
+        headers: &Headers,
     ) -> Result<(), SendError> {
         let mut record = record(self.logged.len() as i64, timestamp.0, "", "");
         record.key = Some(key.to_vec());
         record.value = value.map(<[u8]>::to_vec);
+        record.headers = headers.clone();
         self.logged.push((store, record));
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidemill_core::BoxError;
 use tidemill_core::processor::{Collector, Outgoing, SendError, SinkTopic};
-use tidemill_core::record::{Timestamp, TopicPartition};
+use tidemill_core::record::{Headers, Timestamp, TopicPartition};
 use tidemill_core::store::{Acknowledged, InputPosition, StoreIndex, TaskStorage};
 use tidemill_core::transaction::Acknowledgements;
 
@@ -83,6 +83,7 @@ impl Collector for Nowhere {
         _: &[u8],
         _: Option<&[u8]>,
         _: Timestamp,
+        _: &Headers,
     ) -> Result<(), SendError> {
         Ok(())
     }

@@ -247,6 +247,7 @@ impl<W: World> Collector for TaskOutbox<'_, W> {
         key: &[u8],
         value: Option<&[u8]>,
         timestamp: Timestamp,
+        headers: &Headers,
     ) -> Result<(), SendError> {
         let target = self.changelogs.get(store.0 as usize).copied().flatten();
         let target = target.expect("only stores with a changelog log");
@@ -257,7 +258,7 @@ impl<W: World> Collector for TaskOutbox<'_, W> {
             key: Some(key),
             value,
             timestamp,
-            headers: &Headers::new(),
+            headers,
             position: Some(*slot),
         };
         self.outbox.send(&self.shared.world, &record)

@@ -40,7 +40,7 @@ impl<K: Clone + 'static, V: Clone + 'static> TableStore<K, V> {
     ) -> Result<(), BoxError> {
         let update = self.core.borrow_mut().replace(&key, value, timestamp, &headers)?;
         match update {
-            Some(update) => context.forward(change(key, update)),
+            Some(update) => context.forward(change(update.of(key))),
             None => Ok(()),
         }
     }
@@ -51,15 +51,15 @@ impl<K: Clone + 'static, V: Clone + 'static> TableStore<K, V> {
         context: &mut ProcessorContext<'_, '_, K, Change<V>>,
     ) -> Result<(), BoxError> {
         let updates = self.core.borrow_mut().take_unforwarded()?;
-        for Update { key, new, old, timestamp, headers } in updates {
-            context.forward(change(key, Update { key: (), new, old, timestamp, headers }))?;
+        for update in updates {
+            context.forward_of(update.origin, change(update))?;
         }
         Ok(())
     }
 }
 
 /// Turns a store's update into what travels below a table.
-pub(in crate::dsl) fn change<K, A>(key: K, update: Update<(), A>) -> Record<K, Change<A>> {
-    let Update { new, old, timestamp, headers, .. } = update;
+pub(in crate::dsl) fn change<K, A>(update: Update<K, A>) -> Record<K, Change<A>> {
+    let Update { key, new, old, timestamp, headers, .. } = update;
     Record { key, value: Change { new, old }, timestamp, headers }
 }

@@ -76,6 +76,7 @@ fn a_null_key_and_damaged_bytes_are_errors_that_name_the_store() {
         value_serde: Arc::new(i64()),
         storage: Rc::new(RefCell::new(MemoryStorage::new())),
         now: Rc::new(Cell::new(Timestamp(0))),
+        origin: Rc::new(Cell::new(Origin::NONE)),
     });
     let store = KeyValueStore::new(Rc::new(RefCell::new(core)));
     assert!(
