@@ -41,4 +41,4 @@ pub use materialized::Materialized;
 pub use named::Named;
 pub use repartition::Repartitioned;
 pub use stream::KStream;
-pub use table::{Change, Joined, KGroupedTable, KTable, TableValue};
+pub use table::{Change, Joined, KGroupedTable, KTable, TableJoined, TableValue};

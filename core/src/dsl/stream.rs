@@ -107,7 +107,8 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         self.attach_processor(&[self.id], name, repartition_required, supplier, Vec::new())
     }
 
-    fn attach_processor<K2: 'static, V2: 'static, P>(
+    /// Adds a processor that is connected to stores of these names.
+    pub(super) fn attach_processor<K2: 'static, V2: 'static, P>(
         &self,
         parents: &[GraphId],
         name: String,

@@ -186,6 +186,23 @@ impl<K: 'static, V: Clone + 'static> TimestampedKeyValueStore<K, V> {
     }
 }
 
+impl<V: Clone + 'static> TimestampedKeyValueStore<Vec<u8>, V> {
+    /// Iterates over the entries whose keys begin with these bytes.
+    pub(crate) fn starting_with(&self, prefix: Vec<u8>) -> KeyValueIterator<Vec<u8>, V> {
+        // the first key that is larger than all of them: without the last bytes that can't grow
+        let kept = prefix.iter().rposition(|byte| *byte != u8::MAX);
+        let to = kept.map_or(Bound::Unbounded, |last| {
+            let mut after = prefix[..=last].to_vec();
+            after[last] += 1;
+            Bound::Excluded(after)
+        });
+        let from = Bound::Included(prefix);
+        let core = Rc::clone(&self.core);
+        let order = Order::Ascending;
+        KeyValueIterator { core, from, to, order, page: VecDeque::new(), done: false }
+    }
+}
+
 /// Iterates over a range of a store, a page at a time.
 #[derive(Debug)]
 pub struct KeyValueIterator<K, V> {

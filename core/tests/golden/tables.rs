@@ -11,7 +11,7 @@ use crate::functions;
 use crate::operator::Operator;
 use crate::topology::Built;
 
-fn named<V: Nullable>(
+pub(crate) fn named<V: Nullable>(
     operator: &Operator<'_>,
     from: &KTable<Datum, V>,
 ) -> Result<KTable<Datum, V>, BoxError> {
@@ -179,7 +179,9 @@ pub(crate) fn join_table<V: Nullable>(
 }
 
 /// Reads the options of a table's store.
-fn store<V: Nullable>(operator: &Operator<'_>) -> Result<Materialized<Datum, V>, BoxError> {
+pub(crate) fn store<V: Nullable>(
+    operator: &Operator<'_>,
+) -> Result<Materialized<Datum, V>, BoxError> {
     let Some(store) = operator.child("store") else { return Ok(Materialized::default()) };
     let mut options = match store.name()? {
         Some(name) => Materialized::as_(name),

@@ -12,7 +12,7 @@ use tidemill_core::topology::{Consumed, Produced, Topology, key_value_store};
 
 use crate::data::{Datum, DatumSerde, Nullable};
 use crate::operator::Operator;
-use crate::{functions, processors, tables};
+use crate::{functions, joins, processors, tables};
 
 /// What an operator gives. Counts and changes of tables have types of their own.
 #[derive(Clone)]
@@ -133,6 +133,10 @@ impl Maker {
             "join_tables" => {
                 let sides = (self.get(operator, "from")?, self.get(operator, "with")?);
                 return Ok(Some(tables::join_tables(operator, sides)?));
+            }
+            "foreign_key_join" => {
+                let sides = (self.get(operator, "from")?, self.get(operator, "with")?);
+                return Ok(Some(joins::on_foreign_key(operator, sides)?));
             }
             "count" | "reduce" | "aggregate" => {
                 let from = self.get(operator, "from")?;

@@ -8,6 +8,7 @@
 mod changed;
 mod derived;
 mod filter;
+mod foreign_key;
 mod group;
 mod guard;
 mod join_side;
@@ -27,6 +28,7 @@ use super::{KStream, Named};
 use crate::record::Record;
 use crate::serdes::SharedSerde;
 
+pub use foreign_key::TableJoined;
 pub use group::KGroupedTable;
 pub use join_stream::Joined;
 pub(super) use node::{StoreNode, TableNode};

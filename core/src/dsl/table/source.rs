@@ -28,14 +28,14 @@ const STATE_STORE: &str = "STATE-STORE-";
 
 /// A source, and what was asked of it.
 #[derive(Clone)]
-struct SourceNode {
+pub(super) struct SourceNode {
     store: String,
     materialized: Flag,
     old_values: Flag,
 }
 
 impl SourceNode {
-    fn new(store: &str, queryable: bool) -> Self {
+    pub(super) fn new(store: &str, queryable: bool) -> Self {
         let node = Self {
             store: store.to_owned(),
             materialized: Flag::default(),
@@ -138,9 +138,10 @@ impl StreamsBuilder {
             let changes = KStream::new(Rc::clone(&graph), source_id, false);
             parent = guard.attach(&changes, &name, Option::as_ref);
         }
+        let null = Arc::clone(&keys);
+        let (keys, values) = (Some(keys), Some(values));
         let spec = TableSpec { node, keys, values, materialized, queryable };
         let (parts, source) = (spec.parts(), spec.node.clone());
-        let null = Arc::clone(&spec.keys);
         let key_of = move |key: Option<K>| key.filter(|key| !null.is_null(key));
         let id = graph.borrow_mut().add(&[parent], name.clone(), move |topology, parents| {
             spec.write(topology, (&name, parents), key_of, |value| value)
@@ -187,9 +188,10 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
             let together = KStream::new(Rc::clone(&graph), parent, false);
             parent = guard.attach(&together, &name, V::as_value);
         }
+        let null = Arc::clone(&keys);
+        let (keys, values) = (Some(keys), Some(values));
         let spec = TableSpec { node, keys, values, materialized, queryable };
         let (parts, source) = (spec.parts(), spec.node.clone());
-        let null = Arc::clone(&spec.keys);
         let key_of = move |key: K| (!null.is_null(&key)).then_some(key);
         let id = graph.borrow_mut().add(&[parent], name.clone(), move |topology, parents| {
             spec.write(topology, (&name, parents), key_of, V::into_value)
@@ -249,24 +251,33 @@ impl<T: 'static> TableValue<T> for Option<T> {
 }
 
 /// A table of a topic or a stream, to be written when all is known.
-struct TableSpec<K, V> {
-    node: SourceNode,
-    keys: SharedSerde<K>,
-    values: SharedSerde<V>,
-    materialized: Materialized<K, V>,
-    queryable: Option<String>,
+pub(super) struct TableSpec<K, V> {
+    pub(super) node: SourceNode,
+    /// For what `materialized` leaves open; `None` if that is known nowhere.
+    pub(super) keys: Option<SharedSerde<K>>,
+    pub(super) values: Option<SharedSerde<V>>,
+    pub(super) materialized: Materialized<K, V>,
+    pub(super) queryable: Option<String>,
 }
 
 impl<K: Clone + 'static, V: Clone + 'static> TableSpec<K, V> {
     fn parts(&self) -> TableParts<K, V> {
-        let keys = self.materialized.key_serde.clone().unwrap_or_else(|| Arc::clone(&self.keys));
-        let values =
-            self.materialized.value_serde.clone().unwrap_or_else(|| Arc::clone(&self.values));
         TableParts {
-            key_serde: Some(keys),
-            value_serde: Some(values),
+            key_serde: self.materialized.key_serde.clone().or_else(|| self.keys.clone()),
+            value_serde: self.materialized.value_serde.clone().or_else(|| self.values.clone()),
             queryable_store_name: self.queryable.clone(),
         }
+    }
+
+    /// Adds a table of what an operator of another table gives.
+    pub(super) fn attach(self, changes: &KStream<K, Option<V>>, name: String) -> KTable<K, V> {
+        let (parts, source) = (self.parts(), self.node.clone());
+        let node = name.clone();
+        let graph = changes.shared_graph();
+        let id = graph.borrow_mut().add(&[changes.id], name, move |topology, parents| {
+            self.write(topology, (&node, parents), Some, |value: Option<V>| value)
+        });
+        KTable::new(graph, id, Rc::new(source), parts)
     }
 
     fn write<KIn: Clone + 'static, VIn: Clone + 'static>(
@@ -285,11 +296,14 @@ impl<K: Clone + 'static, V: Clone + 'static> TableSpec<K, V> {
         let rules = Arc::new(rules);
         let supplier = move || TableSource { rules: Arc::clone(&rules), store: None };
         topology.add_processor(name, supplier, parents)?;
-        if let (true, Some(keys), Some(values)) = (materialized.is_set(), key_serde, value_serde) {
-            let builder = StoreBuilder::from_parts(kept.spec(&store), keys, values);
-            topology.add_state_store(builder, &[name])?;
+        if !materialized.is_set() {
+            return Ok(());
         }
-        Ok(())
+        let missing = |what| TopologyError::MissingSerde { node: name.to_owned(), what };
+        let keys = key_serde.ok_or_else(|| missing("key"))?;
+        let values = value_serde.ok_or_else(|| missing("value"))?;
+        let builder = StoreBuilder::from_parts(kept.spec(&store), keys, values);
+        topology.add_state_store(builder, &[name]).map(|_| ())
     }
 }
 

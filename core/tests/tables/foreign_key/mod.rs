@@ -1,0 +1,4 @@
+//! Joins of two tables by a foreign key.
+
+mod models;
+mod rules;
