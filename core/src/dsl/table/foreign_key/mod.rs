@@ -33,8 +33,8 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
     /// either row is deleted, so is the result.
     ///
     /// Both tables must have their serdes: the row's value is serialised for a hash that tells late
-    /// answers from current ones. A row of `other` whose value has no bytes counts as deleted, as in
-    /// Kafka Streams.
+    /// answers from current ones. A row of `other` whose value has no bytes counts as deleted, as
+    /// in Kafka Streams.
     ///
     /// The topics of the tables may have different numbers of partitions.
     ///
@@ -109,8 +109,8 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
         join.add(Box::new(extractor), joiner, materialized)
     }
 
-    /// As [`KTable::join_on_foreign_key`], but each row has a result: it is joined with `None` if it
-    /// refers to nothing, or to what the other table does not have.
+    /// As [`KTable::join_on_foreign_key`], but each row has a result: it is joined with `None` if
+    /// it refers to nothing, or to what the other table does not have.
     pub fn left_join_on_foreign_key<KO, VO, R>(
         &self,
         other: &KTable<KO, VO>,

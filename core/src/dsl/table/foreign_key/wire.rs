@@ -1,12 +1,13 @@
 //! What travels between the two sides of the join, as Kafka Streams writes it.
 //!
 //! ```text
-//!   subscription   version 0, 1 (+ 0x80: no hash) | instruction | hash 16 | primary key | partition 4
-//!   response       version 0    (+ 0x80: no hash) | hash 16 | foreign value
+//!   subscription   version 0 or 1 | instruction | hash 16 | primary key | partition 4
+//!   response       version 0 | hash 16 | foreign value
 //! ```
 //!
-//! Numbers are big-endian. Version 0 of a subscription has no partition: applications below Kafka
-//! Streams 3.4 wrote it. Keys and values have the rest of the bytes, so there is no length to trust.
+//! Numbers are big-endian. A version with 0x80 added has no hash. Version 0 of a subscription has no
+//! partition: applications below Kafka Streams 3.4 wrote it. Keys and values have the rest of the
+//! bytes, so there is no length to trust.
 
 use crate::record::Partition;
 use crate::serdes::{Encoded, Serde, SerdeError, SharedSerde};
@@ -267,7 +268,8 @@ mod tests {
         fn what_is_written_is_read(subscription in subscription(), value: Option<String>) {
             let mut bytes = Vec::new();
             SubscriptionSerde.serialize("t", &subscription, &mut bytes).unwrap();
-            prop_assert_eq!(&SubscriptionSerde.deserialize("t", Some(&bytes)).unwrap(), &subscription);
+            let read = SubscriptionSerde.deserialize("t", Some(&bytes)).unwrap();
+            prop_assert_eq!(&read, &subscription);
             let foreign_value = value.filter(|value| !value.is_empty());
             let hash = subscription.hash;
             let response = Response { hash, foreign_value, primary_partition: None };
