@@ -76,6 +76,8 @@ pub(crate) struct StoreCore<K, V> {
     overlay: Overlay<V>,
     scratch: Vec<u8>,
     poisoned: bool,
+    /// What writes are logged with, if somebody said so.
+    log_headers: Option<Headers>,
     /// Whether changes carry the old value.
     pub(crate) send_old_values: bool,
 }
@@ -112,6 +114,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
             overlay: Overlay::new(),
             scratch: Vec::new(),
             poisoned: false,
+            log_headers: None,
             send_old_values: false,
         }
     }
@@ -127,6 +130,12 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         Ok(entry.value.as_ref().map(|value| (value, entry.timestamp)))
     }
 
+    /// Has the puts from now on logged with these headers. Kafka Streams 4.3 does so in the stores
+    /// that joins keep for themselves.
+    pub(crate) fn log_with(&mut self, headers: &Headers) {
+        self.log_headers.get_or_insert_default().clone_from(headers);
+    }
+
     /// Writes a key; `None` deletes it.
     pub(super) fn put(
         &mut self,
@@ -139,6 +148,9 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         let entry = self.overlay.entry_mut(slot);
         entry.value = value;
         entry.timestamp = timestamp;
+        if let Some(headers) = &self.log_headers {
+            entry.headers.clone_from(headers);
+        }
         self.overlay.mark_dirty(slot);
         Ok(())
     }
@@ -394,7 +406,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
                     key: &entry.key,
                     value: stored.map(|stored| &stored[prefix..]),
                     timestamp: Some(timestamp),
-                    headers: &Headers::new(),
+                    headers: &entry.headers,
                 })?;
             }
             self.storage.borrow_mut().stage(self.index, &entry.key, stored);

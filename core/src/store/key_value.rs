@@ -10,7 +10,7 @@ use std::ops::{Bound, RangeBounds};
 use std::rc::Rc;
 
 use super::{Order, StoreCore, StoreError};
-use crate::record::Timestamp;
+use crate::record::{Headers, Timestamp};
 
 /// Entries that a scan fetches at a time.
 const PAGE_ENTRIES: usize = 256;
@@ -187,6 +187,11 @@ impl<K: 'static, V: Clone + 'static> TimestampedKeyValueStore<K, V> {
 }
 
 impl<V: Clone + 'static> TimestampedKeyValueStore<Vec<u8>, V> {
+    /// See [`StoreCore::log_with`].
+    pub(crate) fn log_with(&self, headers: &Headers) {
+        self.core.borrow_mut().log_with(headers);
+    }
+
     /// Iterates over the entries whose keys begin with these bytes.
     pub(crate) fn starting_with(&self, prefix: Vec<u8>) -> KeyValueIterator<Vec<u8>, V> {
         // the first key that is larger than all of them: without the last bytes that can't grow

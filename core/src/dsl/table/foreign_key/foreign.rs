@@ -110,6 +110,7 @@ where
         };
         let key = combined_key(&foreign, &subscription.primary_key)?;
         let store = self.store.as_ref().expect("a processor is initialised first");
+        store.log_with(&record.headers);
         if subscription.instruction.deletes() {
             store.delete(&key)?;
         } else {

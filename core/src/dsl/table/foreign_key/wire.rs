@@ -5,9 +5,9 @@
 //!   response       version 0 | hash 16 | foreign value
 //! ```
 //!
-//! Numbers are big-endian. A version with 0x80 added has no hash. Version 0 of a subscription has no
-//! partition: applications below Kafka Streams 3.4 wrote it. Keys and values have the rest of the
-//! bytes, so there is no length to trust.
+//! Numbers are big-endian. A version with 0x80 added has no hash. Version 0 of a subscription has
+//! no partition: applications below Kafka Streams 3.4 wrote it. Keys and values have the rest of
+//! the bytes, so there is no length to trust.
 
 use crate::record::Partition;
 use crate::serdes::{Encoded, Serde, SerdeError, SharedSerde};
