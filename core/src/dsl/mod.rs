@@ -41,4 +41,7 @@ pub use materialized::Materialized;
 pub use named::Named;
 pub use repartition::Repartitioned;
 pub use stream::KStream;
-pub use table::{Change, Joined, KGroupedTable, KTable, TableJoined, TableValue};
+pub use table::{
+    BufferBounds, BufferConfig, Change, Eager, EagerBufferConfig, Joined, KGroupedTable, KTable,
+    Strict, StrictBufferConfig, Suppressed, TableJoined, TableValue,
+};

@@ -17,7 +17,9 @@ use crate::record::{
     Origin, OwnedRecord, Partition, RawRecord, Record, RecordMetadata, StreamTime, TaskId,
     Timestamp,
 };
-use crate::store::{ErasedStore, KeyValueStore, StoreCore, StoreError, TimestampedKeyValueStore};
+use crate::store::{
+    ErasedStore, KeyValueStore, Source, StoreCore, StoreError, TimestampedKeyValueStore,
+};
 
 /// An error that no handler absorbed: it travels to the task's caller without another question.
 #[derive(Debug)]
@@ -187,9 +189,17 @@ impl TaskContext<'_> {
     }
 }
 
-/// A store that can't be read is not the record's fault: no handler may skip over it.
+/// A store that can't be read, or a buffer that must not hold more, is not the record's fault: no
+/// handler may skip over it.
 fn is_broken_store(error: &BoxError) -> bool {
-    matches!(error.downcast_ref(), Some(StoreError::Storage { .. } | StoreError::Poisoned { .. }))
+    matches!(
+        error.downcast_ref(),
+        Some(
+            StoreError::Storage { .. }
+                | StoreError::Poisoned { .. }
+                | StoreError::BufferFull { .. }
+        )
+    )
 }
 
 /// What a processor can do. Lives for one call.
@@ -337,6 +347,19 @@ pub(crate) fn open_store<SK: 'static, SV: 'static>(
     })
 }
 
+/// Takes a store whatever it is: one that no user can name.
+pub(crate) fn open_handle<T: 'static>(
+    access: &dyn StoreAccess,
+    name: &str,
+) -> Result<Rc<T>, StoreError> {
+    let found = access.store(name)?;
+    found.handle().downcast().map_err(|_| StoreError::WrongType {
+        store: name.to_owned(),
+        actual: found.type_name(),
+        expected: std::any::type_name::<T>(),
+    })
+}
+
 impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {
     /// Sends a record to all children, in the order in which they were attached, and returns when
     /// they are done with it.
@@ -403,6 +426,24 @@ impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {
         let forwarded = self.children.forward(&mut task, record);
         self.task.shared.origin.set(live);
         forwarded.map_err(Into::into)
+    }
+
+    /// Returns the source record that what is in process came of.
+    pub(crate) fn source(&self) -> Source {
+        let Origin { topic, partition, offset } = self.task.shared.origin.get();
+        let topic = self.task.shared.topics.get(topic as usize).cloned();
+        Source { topic: topic.unwrap_or_else(|| "".into()), partition, offset }
+    }
+
+    /// As [`ProcessorContext::forward`], for what waited in a buffer.
+    pub(crate) fn forward_source(
+        &mut self,
+        source: &Source,
+        record: Record<K, V>,
+    ) -> Result<(), BoxError> {
+        let Source { topic, partition, offset } = source;
+        let topic = self.task.shared.topic_number(topic);
+        self.forward_of(Origin { topic, partition: *partition, offset: *offset }, record)
     }
 
     /// Sends a record to the child attached as the `index`-th, if there is one.

@@ -20,7 +20,9 @@ use crate::record::Record;
 
 pub use collector::{Collector, Outgoing, SendError, SinkTopic};
 pub use context::ProcessorContext;
-pub(crate) use context::{Current, Halt, StoreAccess, TaskContext, TaskShared, open_store};
+pub(crate) use context::{
+    Current, Halt, StoreAccess, TaskContext, TaskShared, open_handle, open_store,
+};
 pub(crate) use fixed_key::FixedKeyAdapter;
 pub use fixed_key::{FixedKeyProcessor, FixedKeyProcessorContext, FixedKeyRecord};
 pub(crate) use node::{Child, Children, Lifecycle, ProcessorNode, Receive};

@@ -119,6 +119,18 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         }
     }
 
+    pub(super) fn serde_error(&self, operation: &'static str, cause: SerdeError) -> StoreError {
+        serde_error(&self.spec, operation, cause)
+    }
+
+    pub(super) fn end_interval(&mut self, bytes_max: usize) {
+        self.overlay.end_interval(bytes_max);
+    }
+
+    pub(super) fn held_bytes(&self) -> (usize, usize) {
+        (self.overlay.bytes(), self.overlay.dirty_bytes())
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.now.get()
     }
@@ -151,6 +163,26 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         if let Some(headers) = &self.log_headers {
             entry.headers.clone_from(headers);
         }
+        self.overlay.mark_dirty(slot);
+        Ok(())
+    }
+
+    /// Reads a key that is given as bytes.
+    pub(super) fn get_bytes(&mut self, key: &[u8]) -> Result<Option<&V>, StoreError> {
+        let slot = self.locate_bytes(key)?;
+        Ok(self.overlay.entry(slot).value.as_ref())
+    }
+
+    /// Writes a key that is given as bytes, with a value of about this many bytes.
+    pub(super) fn put_bytes(
+        &mut self,
+        key: &[u8],
+        value: Option<V>,
+        value_bytes: usize,
+    ) -> Result<(), StoreError> {
+        let slot = self.locate_bytes(key)?;
+        self.overlay.entry_mut(slot).value = value;
+        self.overlay.note_value_bytes(slot, value_bytes);
         self.overlay.mark_dirty(slot);
         Ok(())
     }
@@ -382,7 +414,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         Ok((value, timestamp))
     }
 
-    fn flush_dirty(&mut self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError> {
+    pub(super) fn flush_dirty(&mut self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError> {
         if self.poisoned {
             return Err(StoreError::Poisoned { store: self.spec.name.clone() }.into());
         }
@@ -447,12 +479,11 @@ impl<K: 'static, V: Clone + 'static> ErasedStore for SharedStore<K, V> {
     }
 
     fn end_interval(&self, bytes_max: usize) {
-        self.core.borrow_mut().overlay.end_interval(bytes_max);
+        self.core.borrow_mut().end_interval(bytes_max);
     }
 
     fn held_bytes(&self) -> (usize, usize) {
-        let core = self.core.borrow();
-        (core.overlay.bytes(), core.overlay.dirty_bytes())
+        self.core.borrow().held_bytes()
     }
 
     fn handle(&self) -> Rc<dyn Any> {

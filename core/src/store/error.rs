@@ -61,6 +61,23 @@ pub enum StoreError {
         /// The types asked for.
         expected: &'static str,
     },
+    /// More waits in a strict buffer than it may hold.
+    #[error(
+        "the buffer of {node} is full: {records} of {records_max} records, {bytes} of {bytes_max} \
+         bytes (allow more, or emit_early_when_full)"
+    )]
+    BufferFull {
+        /// The suppressing operator.
+        node: String,
+        /// Keys that wait.
+        records: u64,
+        /// Keys that may wait.
+        records_max: u64,
+        /// Their bytes, as Kafka Streams estimates them.
+        bytes: u64,
+        /// Bytes that may wait.
+        bytes_max: u64,
+    },
     /// User code panicked in the middle of an update.
     #[error("store {store} holds a half-done update, its task has to be rebuilt")]
     Poisoned {

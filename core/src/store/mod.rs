@@ -17,6 +17,7 @@
 //! * An abort drops the overlay and the staged bytes; the storage is still what was last committed.
 //! * Only the task's own thread touches its stores.
 
+mod buffer;
 mod checkpoint;
 mod core_store;
 mod error;
@@ -30,9 +31,10 @@ mod tests;
 use std::fmt;
 use std::ops::Bound;
 
+pub(crate) use buffer::{BufferParts, ChangeBuffer, Evicted, SharedBuffer, Source, Waiting};
 pub use checkpoint::{Acknowledged, Checkpoint, InputPosition};
 pub(crate) use core_store::{
-    ErasedStore, Logged, SharedStorage, SharedStore, StoreCore, StoreParts, Update,
+    ChangelogWriter, ErasedStore, Logged, SharedStorage, SharedStore, StoreCore, StoreParts, Update,
 };
 pub use error::StoreError;
 pub use key_value::{KeyValueIterator, KeyValueStore, TimestampedKeyValueStore, ValueAndTimestamp};

@@ -182,7 +182,14 @@ impl Topology {
         store: StoreBuilder<K, V>,
         processors: &[&str],
     ) -> Result<&mut Self, TopologyError> {
-        let def = store.build();
+        self.add_store(store.build(), processors)
+    }
+
+    pub(crate) fn add_store(
+        &mut self,
+        def: StoreDef,
+        processors: &[&str],
+    ) -> Result<&mut Self, TopologyError> {
         let name = def.spec.name.clone();
         check_name(&name)?;
         if self.stores.iter().any(|store| store.spec.name == name) {

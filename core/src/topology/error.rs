@@ -90,6 +90,16 @@ pub enum TopologyError {
     /// More than one mistake.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<TopologyError>),
+    /// A suppression until windows close of a table that no window operator made.
+    #[error(
+        "{node}: when a window closes is known of windowed aggregations only; above it are {above}"
+    )]
+    NoWindow {
+        /// The suppressing operator.
+        node: String,
+        /// The operators above it, from the source down.
+        above: String,
+    },
     /// A guard by revision for an operator that has none.
     #[error(
         "{node}: Materialized::with_revision guards tables of a topic or a stream: here it would \

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::record::{Origin, Timestamp};
 use crate::serdes::{Serde, SharedSerde};
 use crate::store::{
-    ErasedStore, SharedStorage, SharedStore, StoreCore, StoreIndex, StoreKind, StoreParts,
-    StoreSpec,
+    BufferParts, ErasedStore, SharedBuffer, SharedStorage, SharedStore, StoreCore, StoreIndex,
+    StoreKind, StoreParts, StoreSpec,
 };
 
 /// What instantiating a store takes.
@@ -29,6 +29,28 @@ type StoreFactory = Arc<dyn Fn(StoreEnv) -> Rc<dyn ErasedStore> + Send + Sync>;
 pub(crate) struct StoreDef {
     pub(crate) spec: StoreSpec,
     pub(crate) factory: StoreFactory,
+}
+
+impl StoreDef {
+    /// Declares the buffer of a suppression.
+    pub(crate) fn buffer<K: 'static, V: 'static>(
+        spec: StoreSpec,
+        key_serde: SharedSerde<K>,
+        value_serde: SharedSerde<V>,
+    ) -> Self {
+        let factory_spec = spec.clone();
+        let factory = move |env: StoreEnv| -> Rc<dyn ErasedStore> {
+            Rc::new(SharedBuffer::new(BufferParts {
+                spec: factory_spec.clone(),
+                index: env.index,
+                application_id: env.application_id,
+                key_serde: Arc::clone(&key_serde),
+                value_serde: Arc::clone(&value_serde),
+                storage: env.storage,
+            }))
+        };
+        Self { spec, factory: Arc::new(factory) }
+    }
 }
 
 /// Declares a store. Made by [`key_value_store`] or [`timestamped_key_value_store`].

@@ -16,7 +16,6 @@ const MISSING: &[(&str, usize, &[&str])] = &[
     ("history", 10, &[]),
     ("join_stream", 27, &["pub fn join_stream", "JoinWindows"]),
     ("optimize", 4, &[]),
-    ("suppress", 7, &["pub fn suppress"]),
     ("windowed_by", 64, &["pub fn windowed_by"]),
 ];
 

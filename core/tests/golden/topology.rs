@@ -12,7 +12,7 @@ use tidemill_core::topology::{Consumed, Produced, Topology, key_value_store};
 
 use crate::data::{Datum, DatumSerde, Nullable};
 use crate::operator::Operator;
-use crate::{functions, joins, processors, tables};
+use crate::{functions, joins, processors, suppressions, tables};
 
 /// What an operator gives. Counts and changes of tables have types of their own.
 #[derive(Clone)]
@@ -129,6 +129,10 @@ impl Maker {
             "table_filter" | "table_filter_not" | "table_map_values" | "group_table" => {
                 let from = self.get(operator, "from")?;
                 return Ok(Some(tables::change(op, operator, from)?));
+            }
+            "suppress" => {
+                let from = self.get(operator, "from")?;
+                return Ok(Some(suppressions::add(operator, from)?));
             }
             "join_tables" => {
                 let sides = (self.get(operator, "from")?, self.get(operator, "with")?);

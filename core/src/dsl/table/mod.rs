@@ -18,6 +18,7 @@ mod map_values;
 mod node;
 mod source;
 mod store;
+mod suppress;
 mod view;
 
 use std::fmt;
@@ -34,6 +35,9 @@ pub use join_stream::Joined;
 pub(super) use node::{StoreNode, TableNode};
 pub use source::TableValue;
 pub(super) use store::change;
+pub use suppress::{
+    BufferBounds, BufferConfig, Eager, EagerBufferConfig, Strict, StrictBufferConfig, Suppressed,
+};
 pub(super) use view::{ReadTable, View};
 
 /// What happened to a key of a table: the value of the edges below a table.
