@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::BoxError;
 use crate::processor::{Collector, Outgoing, SendError, SinkTopic};
 use crate::record::{Headers, Offset, OwnedRecord, Timestamp};
 use crate::store::{StoreIndex, StoreSpec};
@@ -128,8 +127,9 @@ impl Topics {
 }
 
 impl Collector for Topics {
-    fn resolve(&mut self, topic: &str) -> Result<SinkTopic, BoxError> {
-        let index = u32::try_from(self.index(topic))?;
+    fn resolve(&mut self, topic: &str) -> Result<SinkTopic, SendError> {
+        let index = u32::try_from(self.index(topic));
+        let index = index.map_err(|cause| SendError::Rejected(cause.into()))?;
         Ok(SinkTopic { index, partitions: 1 })
     }
 

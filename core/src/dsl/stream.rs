@@ -12,7 +12,9 @@ use super::{BranchedKStream, Grouped, KGroupedStream, Named, Repartitioned, repa
 use crate::BoxError;
 use crate::processor::{FixedKeyAdapter, FixedKeyProcessor, Processor, ProcessorContext};
 use crate::record::Record;
-use crate::topology::{Produced, TopologyError};
+use crate::topology::{Produced, TopicNameExtractor, TopologyError};
+
+const SINK: &str = "KSTREAM-SINK-";
 
 /// A stream of records. A handle on the builder's graph: cheap to clone, and each operator that is
 /// called on it adds a node below the same parent.
@@ -178,10 +180,42 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
 
     /// Writes the stream to a topic.
     pub fn to(&self, topic: &str, mut produced: Produced<K, V>) {
-        let name = self.name_operator(produced.name.take(), "KSTREAM-SINK-");
+        let name = self.name_operator(produced.name.take(), SINK);
         let (node, topic) = (name.clone(), topic.to_owned());
         self.graph.borrow_mut().add(&[self.id], name, move |topology, parents| {
             topology.add_sink(&node, &topic, produced, parents).map(|_| ())
+        });
+    }
+
+    /// Writes each record to the topic that `extractor` chooses for it (KIP-303). The topic must
+    /// exist; a record for one that does not goes to the production handler.
+    ///
+    /// ```
+    /// # use tidemill_core::dsl::StreamsBuilder;
+    /// # use tidemill_core::driver::{DriverConfig, TopologyTestDriver};
+    /// # use tidemill_core::serdes::string;
+    /// # use tidemill_core::topology::{Consumed, Produced, RecordContext};
+    /// let builder = StreamsBuilder::new();
+    /// builder.stream("orders", Consumed::with(string(), string())).to_with_extractor(
+    ///     |country: &String, _: &String, _: &RecordContext<'_>| format!("orders-{country}"),
+    ///     Produced::with(string(), string()),
+    /// );
+    /// let driver = TopologyTestDriver::new(&builder.build()?, DriverConfig::default())?;
+    /// let mut orders = driver.create_input_topic("orders", string(), string())?;
+    /// orders.pipe_input("fr".to_owned(), "a hat".to_owned())?;
+    /// let mut french = driver.create_output_topic("orders-fr", string(), string())?;
+    /// assert_eq!(french.read_value()?, "a hat");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn to_with_extractor(
+        &self,
+        extractor: impl TopicNameExtractor<K, V> + 'static,
+        mut produced: Produced<K, V>,
+    ) {
+        let name = self.name_operator(produced.name.take(), SINK);
+        let node = name.clone();
+        self.graph.borrow_mut().add(&[self.id], name, move |topology, parents| {
+            topology.add_sink_with_extractor(&node, extractor, produced, parents).map(|_| ())
         });
     }
 

@@ -53,11 +53,13 @@ impl SendError {
 
 /// Takes everything a task sends. All of it belongs to the open transaction.
 pub trait Collector {
-    /// Finds a topic. Called when a task is built, and for a dead letter queue.
+    /// Finds a topic. Called when a task is built, for each record of a sink that chooses its
+    /// topic, and for a dead letter queue.
     ///
     /// # Errors
-    /// If the topic does not exist.
-    fn resolve(&mut self, topic: &str) -> Result<SinkTopic, BoxError>;
+    /// [`SendError::Rejected`] if the topic does not exist; [`SendError::Failed`] if that can't be
+    /// said.
+    fn resolve(&mut self, topic: &str) -> Result<SinkTopic, SendError>;
 
     /// Sends a record to a sink topic.
     ///

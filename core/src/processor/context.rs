@@ -169,7 +169,7 @@ impl TaskContext<'_> {
         node: &str,
         error: &BoxError,
     ) -> Result<(), BoxError> {
-        let sink = self.collector.resolve(topic)?;
+        let sink = self.collector.resolve(topic).map_err(SendError::into_cause)?;
         let original = self.current.map(|current| current.raw.headers()).unwrap_or_default();
         let context = self.error_context(node);
         let headers = dead_letter_headers(original, &context, kind.exception_name(), &**error);

@@ -8,8 +8,8 @@ use super::sink::Sink;
 use super::source::Source;
 use super::sub_topology::{cut, whole};
 use super::{
-    Assembly, Consumed, Factory, Node, NodeKind, Produced, RepartitionSpec, StoreBuilder, StoreDef,
-    SubTopology, TopicName, TopologyError, TypeInfo,
+    Assembly, Consumed, Factory, Node, NodeKind, Produced, RepartitionSpec, SinkTarget,
+    StoreBuilder, StoreDef, SubTopology, TopicName, TopicNameExtractor, TopologyError, TypeInfo,
 };
 use crate::processor::{Processor, ProcessorNode};
 use crate::record::SubTopologyId;
@@ -149,21 +149,52 @@ impl Topology {
         parents: &[&str],
     ) -> Result<&mut Self, TopologyError> {
         check_name(topic.name())?;
-        let parents = self.find_parents(name, parents)?;
         let target = topic.clone();
         let factory: Factory = Arc::new(move |assembly: &mut Assembly<'_>, node| {
             let name = assembly.topology.nodes()[node].name.clone();
             let topic_name = target.resolve(assembly.application_id);
-            let topic = assembly
-                .collector
-                .resolve(&topic_name)
-                .map_err(|cause| TopologyError::Topic { node: name.clone(), cause })?;
+            let topic = assembly.collector.resolve(&topic_name).map_err(|error| {
+                TopologyError::Topic { node: name.clone(), cause: error.into_cause() }
+            })?;
             assembly.place::<K, V, _>(node, Sink::new(name, topic_name, topic, &produced));
             Ok(())
         });
+        self.add_sink_node::<K, V>(name, SinkTarget::Topic(topic), parents, factory)
+    }
+
+    /// Adds a sink that chooses the topic of each record (KIP-303).
+    ///
+    /// # Errors
+    /// If the name is taken or illegal, or a parent is unknown or forwards other types.
+    pub fn add_sink_with_extractor<K: 'static, V: 'static>(
+        &mut self,
+        name: &str,
+        extractor: impl TopicNameExtractor<K, V> + 'static,
+        produced: Produced<K, V>,
+        parents: &[&str],
+    ) -> Result<&mut Self, TopologyError> {
+        let target = SinkTarget::Extracted(extractor.name().to_owned());
+        let extractor: Arc<dyn TopicNameExtractor<K, V>> = Arc::new(extractor);
+        let factory: Factory = Arc::new(move |assembly: &mut Assembly<'_>, node| {
+            let name = assembly.topology.nodes()[node].name.clone();
+            let sink = Sink::with_extractor(name, Arc::clone(&extractor), &produced);
+            assembly.place::<K, V, _>(node, sink);
+            Ok(())
+        });
+        self.add_sink_node::<K, V>(name, target, parents, factory)
+    }
+
+    fn add_sink_node<K: 'static, V: 'static>(
+        &mut self,
+        name: &str,
+        target: SinkTarget,
+        parents: &[&str],
+        factory: Factory,
+    ) -> Result<&mut Self, TopologyError> {
+        let parents = self.find_parents(name, parents)?;
         self.add(Node {
             name: name.to_owned(),
-            kind: NodeKind::Sink { topic },
+            kind: NodeKind::Sink { target },
             parents,
             children: Vec::new(),
             stores: Vec::new(),

@@ -25,6 +25,7 @@ mod sub_topology;
 #[cfg(test)]
 mod tests;
 mod timestamps;
+mod topic_name;
 
 pub(crate) use assembly::{Assembly, Factory};
 pub use builder::Topology;
@@ -32,9 +33,10 @@ pub(crate) use builder::check_name;
 pub use consumed::{AutoOffsetReset, Consumed, Produced};
 pub use describe::TopologyDescription;
 pub use error::TopologyError;
+pub(crate) use node::SinkTarget;
 pub(crate) use node::{Node, NodeKind, TypeInfo};
 pub use node::{RepartitionSpec, TopicName};
-pub use partitioner::{StreamPartitioner, murmur2, partition_for_key};
+pub use partitioner::{Partitions, StreamPartitioner, murmur2, partition_for_key};
 pub(crate) use source::SourcePort;
 pub use store_builder::{StoreBuilder, key_value_store, timestamped_key_value_store};
 pub(crate) use store_builder::{StoreDef, StoreEnv};
@@ -43,3 +45,4 @@ pub use timestamps::{
     FailOnInvalidTimestamp, LogAndSkipOnInvalidTimestamp, RecordTimes, TimestampExtractor,
     UsePartitionTimeOnInvalidTimestamp, WallclockTimestampExtractor,
 };
+pub use topic_name::{RecordContext, TopicNameExtractor};

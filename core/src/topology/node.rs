@@ -58,7 +58,15 @@ impl TypeInfo {
 pub(crate) enum NodeKind {
     Source { topics: Vec<TopicName>, auto_offset_reset: Option<AutoOffsetReset> },
     Processor,
-    Sink { topic: TopicName },
+    Sink { target: SinkTarget },
+}
+
+/// Where a sink writes.
+#[derive(Debug)]
+pub(crate) enum SinkTarget {
+    Topic(TopicName),
+    /// Chosen for each record; what the extractor is called.
+    Extracted(String),
 }
 
 pub(crate) struct Node {

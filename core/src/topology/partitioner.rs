@@ -2,18 +2,51 @@
 
 use crate::record::Partition;
 
-/// Chooses the partition of an output record.
-pub trait StreamPartitioner<K, V>: Send + Sync {
-    /// Returns the partition, below `partitions`, or `None` for the default: by the key's bytes.
-    fn partition(&self, topic: &str, key: &K, value: &V, partitions: u32) -> Option<Partition>;
+/// Which partitions of its topic an output record goes to (KIP-837).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Partitions {
+    /// The one that the key's bytes say, as without a partitioner.
+    ByKey,
+    /// This one.
+    One(Partition),
+    /// A copy to each of these, in this order; one that is named twice gets one. Named none, the
+    /// record is dropped and counted.
+    Each(Vec<Partition>),
 }
 
-impl<K, V, F> StreamPartitioner<K, V> for F
+impl From<Partition> for Partitions {
+    fn from(partition: Partition) -> Self {
+        Self::One(partition)
+    }
+}
+
+impl From<Option<Partition>> for Partitions {
+    /// `None` is [`Partitions::ByKey`].
+    fn from(partition: Option<Partition>) -> Self {
+        partition.map_or(Self::ByKey, Self::One)
+    }
+}
+
+impl From<Vec<Partition>> for Partitions {
+    fn from(partitions: Vec<Partition>) -> Self {
+        Self::Each(partitions)
+    }
+}
+
+/// Chooses the partitions of an output record. Closures that return a [`Partition`], an `Option` or
+/// a `Vec` of it, or [`Partitions`] do, too.
+pub trait StreamPartitioner<K, V>: Send + Sync {
+    /// Returns the partitions, each of them below `partitions`.
+    fn partitions(&self, topic: &str, key: &K, value: &V, partitions: u32) -> Partitions;
+}
+
+impl<K, V, R, F> StreamPartitioner<K, V> for F
 where
-    F: Fn(&str, &K, &V, u32) -> Option<Partition> + Send + Sync,
+    F: Fn(&str, &K, &V, u32) -> R + Send + Sync,
+    R: Into<Partitions>,
 {
-    fn partition(&self, topic: &str, key: &K, value: &V, partitions: u32) -> Option<Partition> {
-        self(topic, key, value, partitions)
+    fn partitions(&self, topic: &str, key: &K, value: &V, partitions: u32) -> Partitions {
+        self(topic, key, value, partitions).into()
     }
 }
 

@@ -1,24 +1,28 @@
-//! A sink in its place in a task: a typed record becomes bytes and goes to its partition.
+//! A sink in its place in a task: a typed record becomes bytes and goes to its partitions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Produced, StreamPartitioner, partition_for_key};
+use super::{
+    Partitions, Produced, RecordContext, StreamPartitioner, TopicNameExtractor, check_name,
+    partition_for_key,
+};
 use crate::errors::{BoxError, TaskErrorKind};
 use crate::processor::{
-    Halt, Lifecycle, Outgoing, Punctuation, Receive, SendError, SinkTopic, TaskContext,
+    Collector, Halt, Lifecycle, Outgoing, Punctuation, Receive, SendError, SinkTopic, TaskContext,
 };
-use crate::record::{Partition, Record};
+use crate::record::{Partition, Record, RecordMetadata};
 use crate::serdes::{Encoded, SharedSerde};
+
+enum Target<K, V> {
+    Topic { name: String, topic: SinkTopic },
+    Extracted(Arc<dyn TopicNameExtractor<K, V>>),
+}
 
 pub(crate) struct Sink<K, V> {
     name: String,
-    topic_name: String,
-    topic: SinkTopic,
-    key_serde: SharedSerde<K>,
-    value_serde: SharedSerde<V>,
-    partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
-    key: Vec<u8>,
-    value: Vec<u8>,
+    target: Target<K, V>,
+    writer: Writer<K, V>,
 }
 
 impl<K, V> Sink<K, V> {
@@ -28,10 +32,31 @@ impl<K, V> Sink<K, V> {
         topic: SinkTopic,
         produced: &Produced<K, V>,
     ) -> Self {
+        let target = Target::Topic { name: topic_name, topic };
+        Self { name, target, writer: Writer::new(produced) }
+    }
+
+    pub(crate) fn with_extractor(
+        name: String,
+        extractor: Arc<dyn TopicNameExtractor<K, V>>,
+        produced: &Produced<K, V>,
+    ) -> Self {
+        Self { name, target: Target::Extracted(extractor), writer: Writer::new(produced) }
+    }
+}
+
+/// Turns records into bytes; keeps its buffers.
+struct Writer<K, V> {
+    key_serde: SharedSerde<K>,
+    value_serde: SharedSerde<V>,
+    partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl<K, V> Writer<K, V> {
+    fn new(produced: &Produced<K, V>) -> Self {
         Self {
-            name,
-            topic_name,
-            topic,
             key_serde: produced.key_serde.clone(),
             value_serde: produced.value_serde.clone(),
             partitioner: produced.partitioner.clone(),
@@ -41,8 +66,21 @@ impl<K, V> Sink<K, V> {
     }
 }
 
-impl<K: 'static, V: 'static> Sink<K, V> {
-    fn send(&mut self, task: &mut TaskContext<'_>, record: &Record<K, V>) -> Result<(), SendError> {
+impl<K: 'static, V: 'static> Writer<K, V> {
+    fn send(
+        &mut self,
+        task: &mut TaskContext<'_>,
+        (name, topic): (&str, SinkTopic),
+        record: &Record<K, V>,
+    ) -> Result<(), SendError> {
+        let partitions = match &self.partitioner {
+            Some(chooser) => chooser.partitions(name, &record.key, &record.value, topic.partitions),
+            None => Partitions::ByKey,
+        };
+        if matches!(&partitions, Partitions::Each(none) if none.is_empty()) {
+            task.shared.dropped += 1;
+            return Ok(());
+        }
         let rejected = |what: &str, cause| -> SendError {
             SendError::Rejected(format!("could not serialize the {what}: {cause}").into())
         };
@@ -50,54 +88,93 @@ impl<K: 'static, V: 'static> Sink<K, V> {
         self.value.clear();
         let key = self
             .key_serde
-            .serialize(&self.topic_name, &record.key, &mut self.key)
+            .serialize(name, &record.key, &mut self.key)
             .map_err(|cause| rejected("key", cause))?;
         let value = self
             .value_serde
-            .serialize(&self.topic_name, &record.value, &mut self.value)
+            .serialize(name, &record.value, &mut self.value)
             .map_err(|cause| rejected("value", cause))?;
         let key = (key == Encoded::Bytes).then_some(&self.key[..]);
-        task.collector.send(Outgoing {
-            topic: self.topic,
-            partition: self.partition(record, key)?,
+        let to = |partition| Outgoing {
+            topic,
+            partition,
             key,
             value: (value == Encoded::Bytes).then_some(&self.value[..]),
             timestamp: record.timestamp,
             headers: &record.headers,
-        })
-    }
-
-    fn partition(
-        &self,
-        record: &Record<K, V>,
-        key: Option<&[u8]>,
-    ) -> Result<Option<Partition>, SendError> {
-        let partitions = self.topic.partitions;
-        let chosen = self.partitioner.as_ref().and_then(|partitioner| {
-            partitioner.partition(&self.topic_name, &record.key, &record.value, partitions)
-        });
-        match chosen {
-            Some(Partition(p)) if u32::try_from(p).is_ok_and(|p| p < partitions) => Ok(chosen),
-            Some(p) => Err(SendError::Rejected(
-                format!("the partitioner chose partition {p} of {partitions}").into(),
-            )),
-            None => Ok(key.map(|key| partition_for_key(key, partitions))),
+        };
+        match partitions {
+            Partitions::ByKey => {
+                let partition = key.map(|key| partition_for_key(key, topic.partitions));
+                task.collector.send(to(partition))
+            }
+            Partitions::One(partition) => {
+                check(partition, topic)?;
+                task.collector.send(to(Some(partition)))
+            }
+            Partitions::Each(partitions) => {
+                // all of them or none
+                partitions.iter().try_for_each(|partition| check(*partition, topic))?;
+                for (place, partition) in partitions.iter().enumerate() {
+                    if !partitions[..place].contains(partition) {
+                        task.collector.send(to(Some(*partition)))?;
+                    }
+                }
+                Ok(())
+            }
         }
     }
 }
 
+/// Checks what a partitioner chose.
+fn check(chosen: Partition, topic: SinkTopic) -> Result<(), SendError> {
+    let partitions = topic.partitions;
+    if u32::try_from(chosen.0).is_ok_and(|chosen| chosen < partitions) {
+        return Ok(());
+    }
+    let text = format!("the partitioner chose partition {chosen} of {partitions}");
+    Err(SendError::Rejected(text.into()))
+}
+
+/// Finds a topic that an extractor named.
+fn find(collector: &mut dyn Collector, name: &str) -> Result<SinkTopic, SendError> {
+    check_name(name).map_err(|illegal| SendError::Rejected(illegal.into()))?;
+    collector.resolve(name)
+}
+
 impl<K: 'static, V: 'static> Receive<K, V> for Sink<K, V> {
     fn receive(&mut self, task: &mut TaskContext<'_>, record: Record<K, V>) -> Result<(), Halt> {
-        let error: BoxError = match self.send(task, &record) {
+        let (topic_name, topic) = match &self.target {
+            Target::Topic { name, topic } => (Cow::Borrowed(&**name), Ok(*topic)),
+            Target::Extracted(extractor) => {
+                let source = task.current.map(|current| RecordMetadata {
+                    topic: current.topic,
+                    partition: current.partition,
+                    offset: current.raw.offset(),
+                });
+                let Record { key, value, timestamp, headers } = &record;
+                let context = RecordContext { timestamp: *timestamp, headers, source };
+                match extractor.extract(key, value, &context) {
+                    Ok(name) => {
+                        let found = find(task.collector, &name);
+                        (name, found)
+                    }
+                    Err(error) => return task.absorb(&self.name, error),
+                }
+            }
+        };
+        let writer = &mut self.writer;
+        let sent = topic.and_then(|topic| writer.send(task, (&topic_name, topic), &record));
+        let error: BoxError = match sent {
             Ok(()) => return Ok(()),
             Err(SendError::Failed(error)) => {
                 return Err(task.halt_as(TaskErrorKind::Runtime, &self.name, error));
             }
-            Err(SendError::Rejected(error)) => format!("topic {}: {error}", self.topic_name).into(),
+            Err(SendError::Rejected(error)) => format!("topic {topic_name}: {error}").into(),
         };
         let context = task.error_context(&self.name);
         let handler = &task.shared.handlers.production;
-        let response = handler.handle(&context, &self.topic_name, &*error);
+        let response = handler.handle(&context, &topic_name, &*error);
         task.respond(response, TaskErrorKind::Production, &self.name, error)
     }
 }

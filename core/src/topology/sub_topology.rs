@@ -1,6 +1,6 @@
 //! Cutting a topology into sub-topologies.
 
-use super::{AutoOffsetReset, Node, NodeKind, StoreDef, TopicName};
+use super::{AutoOffsetReset, Node, NodeKind, SinkTarget, StoreDef, TopicName};
 use crate::record::SubTopologyId;
 use crate::store::StoreSpec;
 
@@ -12,7 +12,7 @@ pub struct SubTopology {
     pub id: SubTopologyId,
     /// Topics that its sources read, with the source's own offset reset.
     pub source_topics: Vec<(TopicName, Option<AutoOffsetReset>)>,
-    /// Topics that its sinks write.
+    /// Topics that its sinks write, as far as they are known before there are records.
     pub sink_topics: Vec<TopicName>,
     /// Its stores; a [`StoreIndex`](crate::store::StoreIndex) is a position in this list.
     pub stores: Vec<StoreSpec>,
@@ -65,8 +65,8 @@ fn describe(
             NodeKind::Source { topics, auto_offset_reset } => {
                 source_topics.extend(topics.iter().map(|topic| (topic.clone(), *auto_offset_reset)))
             }
-            NodeKind::Sink { topic } => sink_topics.push(topic.clone()),
-            NodeKind::Processor => {}
+            NodeKind::Sink { target: SinkTarget::Topic(topic) } => sink_topics.push(topic.clone()),
+            NodeKind::Sink { target: SinkTarget::Extracted(_) } | NodeKind::Processor => {}
         }
         store_indices.extend(&nodes[*index].stores);
     }

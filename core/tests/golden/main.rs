@@ -11,6 +11,7 @@ mod operator;
 mod pending;
 mod processors;
 mod run;
+mod sinks;
 mod suppressions;
 mod tables;
 mod topology;

@@ -8,11 +8,11 @@ use tidemill_core::dsl::{
     Branched, Grouped, KGroupedStream, KGroupedTable, KStream, KTable, Repartitioned,
     StreamsBuilder,
 };
-use tidemill_core::topology::{Consumed, Produced, Topology, key_value_store};
+use tidemill_core::topology::{Consumed, Topology, key_value_store};
 
 use crate::data::{Datum, DatumSerde, Nullable};
 use crate::operator::Operator;
-use crate::{functions, joins, processors, suppressions, tables};
+use crate::{functions, joins, processors, sinks, suppressions, tables};
 
 /// What an operator gives. Counts and changes of tables have types of their own.
 #[derive(Clone)]
@@ -210,15 +210,7 @@ impl Maker {
                 return Ok(None);
             }
             "to" => {
-                let produced = Produced::with(operator.serde("key")?, operator.serde("value")?);
-                let named = operator.name()?.map(str::to_owned);
-                from.to(
-                    operator.text("topic")?,
-                    match named {
-                        Some(name) => produced.with_name(name),
-                        None => produced,
-                    },
-                );
+                sinks::to(operator, from)?;
                 return Ok(None);
             }
             _ => stateless(op, operator, from, same)?,
@@ -318,6 +310,9 @@ fn repartitioned<V: Nullable>(
     }
     if let Some(partitions) = operator.number("partitions") {
         options = options.with_number_of_partitions(u32::try_from(partitions)?);
+    }
+    if let Some(partitioner) = operator.text_or_none("partitioner")? {
+        options = options.with_stream_partitioner(sinks::partitioner(partitioner)?);
     }
     Ok(options)
 }

@@ -40,11 +40,14 @@ impl Recorder {
 }
 
 impl Collector for Recorder {
-    fn resolve(&mut self, topic: &str) -> Result<SinkTopic, BoxError> {
+    fn resolve(&mut self, topic: &str) -> Result<SinkTopic, SendError> {
         if topic == "missing" {
-            return Err("no such topic".into());
+            return Err(SendError::Rejected("no such topic".into()));
         }
-        let index = u32::try_from(self.topics.len())?;
+        if topic == "unreachable" {
+            return Err(SendError::Failed("no broker".into()));
+        }
+        let index = u32::try_from(self.topics.len()).unwrap();
         self.topics.push(topic.to_owned());
         Ok(SinkTopic { index, partitions: PARTITIONS })
     }

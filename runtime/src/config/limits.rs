@@ -78,6 +78,10 @@ pub(crate) const RESTORE_BUFFER: ByteSize = ByteSize::mib(64);
 
 /// More workers than this in one process is a mistake in a file, not a wish.
 pub(crate) const WORKERS_MAX: usize = 1_024;
+/// Topics that one worker writes, dead letter queues included: each has a handle of the client and
+/// its share of the metadata, kept for good. A sink that chooses topics by data could name any
+/// number of them.
+pub(crate) const SINK_TOPICS_MAX: usize = 10_000;
 /// Kafka's limit for a topic name.
 pub(crate) const TOPIC_NAME_BYTES_MAX: usize = 249;
 /// Left for `-<store>-repartition` in internal topic names, and for `-<process>-<worker>` in

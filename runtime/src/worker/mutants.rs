@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use tidemill_core::BoxError;
 use tidemill_core::processor::{Collector, Outgoing, SendError, SinkTopic};
 use tidemill_core::record::{Headers, Timestamp, TopicPartition};
 use tidemill_core::store::{Acknowledged, InputPosition, StoreIndex, TaskStorage};
@@ -69,8 +68,8 @@ impl<W: World> Worker<W> {
 struct Nowhere;
 
 impl Collector for Nowhere {
-    fn resolve(&mut self, _: &str) -> Result<SinkTopic, BoxError> {
-        Err("a mutant finds no topics".into())
+    fn resolve(&mut self, _: &str) -> Result<SinkTopic, SendError> {
+        Err(SendError::Rejected("a mutant finds no topics".into()))
     }
 
     fn send(&mut self, _: Outgoing<'_>) -> Result<(), SendError> {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use tidemill_core::BoxError;
 use tidemill_core::processor::{Collector, Outgoing, SendError, SinkTopic};
 use tidemill_core::record::{Headers, Timestamp, TopicPartition};
 use tidemill_core::store::StoreIndex;
@@ -11,6 +10,7 @@ use tidemill_core::store::StoreIndex;
 use crate::Error;
 use crate::client::seam::{Administer, Connector, Produce};
 use crate::client::{self, ClientConfig, PositionSlot, TopicHandle};
+use crate::config::limits::SINK_TOPICS_MAX;
 use crate::config::{Config, WorkerIdentity};
 use crate::topics::retrying;
 use crate::world::{ProducerOf, World};
@@ -194,22 +194,34 @@ impl<W: World> TaskOutbox<'_, W> {
 }
 
 impl<W: World> Collector for TaskOutbox<'_, W> {
-    fn resolve(&mut self, name: &str) -> Result<SinkTopic, BoxError> {
+    fn resolve(&mut self, name: &str) -> Result<SinkTopic, SendError> {
         if let Some(index) = self.outbox.by_name.get(name).copied() {
             let partitions = self.outbox.topics[index as usize].partitions;
             return Ok(SinkTopic { index, partitions });
+        }
+        if self.outbox.topics.len() >= SINK_TOPICS_MAX {
+            let text = format!(
+                "this worker writes {SINK_TOPICS_MAX} topics already, no more are possible: have \
+                 the topic name extractor choose among fewer"
+            );
+            return Err(SendError::Rejected(text.into()));
         }
         let doing = format!("could not look up topic {name}");
         let found =
             retrying(&self.shared.world, self.shared.config.task_timeout, &doing, |timeout| {
                 self.shared.admin.topics(&[name], timeout)
-            })?;
+            })
+            .map_err(|error| SendError::Failed(error.into()))?;
         let partitions = found.first().and_then(|topic| topic.partitions);
         let partitions = partitions.and_then(|count| u32::try_from(count).ok());
-        let partitions =
-            partitions.ok_or_else(|| format!("topic {name} does not exist: create it"))?;
-        let handle = topic(&mut self.outbox.producer, name)?;
-        let index = u32::try_from(self.outbox.topics.len())?;
+        let Some(partitions) = partitions.filter(|count| *count > 0) else {
+            let text = format!("topic {name} does not exist: create it");
+            return Err(SendError::Rejected(text.into()));
+        };
+        let handle = topic(&mut self.outbox.producer, name);
+        let handle = handle.map_err(|error| SendError::Failed(error.into()))?;
+        let index = u32::try_from(self.outbox.topics.len());
+        let index = index.map_err(|error| SendError::Rejected(error.into()))?;
         let record_bytes_max = self.record_bytes_max(name);
         let name_owned = name.to_owned();
         let target = Target { name: name_owned, handle, partitions, record_bytes_max };

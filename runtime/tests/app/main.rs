@@ -13,6 +13,7 @@ mod crash;
 mod poison;
 mod restart;
 mod revisions;
+mod sources_and_sinks;
 mod start;
 mod state;
 mod support;

@@ -5,7 +5,7 @@ mod java_order;
 use std::fmt;
 
 use self::java_order::{TreeSet, hash_set, hash_set_copy};
-use super::{Node, NodeKind, SubTopology, Topology};
+use super::{Node, NodeKind, SinkTarget, SubTopology, Topology};
 
 /// A topology as text. Made by [`Topology::describe`], to be printed.
 ///
@@ -129,6 +129,11 @@ fn title(topology: &Topology, node: &Node) -> String {
             let stores = hash_set_copy(stores, |store| *store);
             format!("Processor: {name} (stores: [{}])", stores.join(", "))
         }
-        NodeKind::Sink { topic } => format!("Sink: {name} (topic: {})", topic.name()),
+        NodeKind::Sink { target: SinkTarget::Topic(topic) } => {
+            format!("Sink: {name} (topic: {})", topic.name())
+        }
+        NodeKind::Sink { target: SinkTarget::Extracted(extractor) } => {
+            format!("Sink: {name} (extractor class: {extractor})")
+        }
     }
 }

@@ -331,8 +331,25 @@ impl Sender {
         let partition = partition.map(Partition);
         let timestamp = Timestamp(1_000);
         let position = None;
-        let record = Outgoing { topic, partition, key, value, timestamp, headers, position };
-        until("room in the send queue", || match self.producer.send(&record) {
+        self.put(&Outgoing { topic, partition, key, value, timestamp, headers, position });
+    }
+
+    /// Sends a record with a timestamp of its own to partition 0.
+    pub(crate) fn send_at(&mut self, topic: &str, key: &[u8], value: &[u8], timestamp: Timestamp) {
+        let record = Outgoing {
+            topic: self.producer.topic(topic).unwrap(),
+            partition: Some(Partition(0)),
+            key: Some(key),
+            value: Some(value),
+            timestamp,
+            headers: &Headers::new(),
+            position: None,
+        };
+        self.put(&record);
+    }
+
+    fn put(&mut self, record: &Outgoing<'_>) {
+        until("room in the send queue", || match self.producer.send(record) {
             Ok(()) => Some(()),
             Err(tidemill::client::SendError::QueueFull) => None,
             Err(error) => panic!("{error}"),

@@ -226,6 +226,10 @@ final class Builder {
         if (node.has("partitions")) {
             repartitioned = repartitioned.withNumberOfPartitions((int) node.number("partitions"));
         }
+        if (node.has("partitioner")) {
+            repartitioned = repartitioned
+                .withStreamPartitioner(Sinks.partitioner(node.text("partitioner")));
+        }
         return from.repartition(repartitioned);
     }
 
@@ -242,8 +246,18 @@ final class Builder {
 
     private Object sink(Node node) {
         Produced<Object, Object> produced = Produced.with(node.serde("key"), node.serde("value"));
-        stream(node.text("from")).to(node.text("topic"),
-            node.has("name") ? produced.withName(node.text("name")) : produced);
+        if (node.has("name")) {
+            produced = produced.withName(node.text("name"));
+        }
+        if (node.has("partitioner")) {
+            produced = produced.withStreamPartitioner(Sinks.partitioner(node.text("partitioner")));
+        }
+        KStream<Object, Object> from = stream(node.text("from"));
+        if (node.has("extractor")) {
+            from.to(Sinks.extractor(node.text("extractor")), produced);
+        } else {
+            from.to(node.text("topic"), produced);
+        }
         return null;
     }
 }

@@ -60,7 +60,7 @@ final class Functions {
         };
     }
 
-    private static Object failOnBad(Object value) {
+    static Object failOnBad(Object value) {
         if (text(value).equals("bad")) {
             throw new IllegalStateException("a bad value");
         }
