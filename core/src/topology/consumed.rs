@@ -2,17 +2,25 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{StreamPartitioner, TimestampExtractor};
 use crate::serdes::{Serde, SharedSerde};
 
-/// Where a source starts where no offset was committed.
+/// Where a source starts where no offset was committed (KIP-1106).
+///
+/// The test driver has no offsets that could be missing: there it has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AutoOffsetReset {
     /// At the first record there is.
     Earliest,
     /// At the end: only records from now on.
     Latest,
+    /// Nowhere: the application stops with an error that names the partition.
+    None,
+    /// At the first record whose timestamp is not older than this, seen from when the partition is
+    /// first read; at the end if there is none.
+    ByDuration(Duration),
 }
 
 /// How a source reads: serdes, name and offset reset.

@@ -222,13 +222,16 @@ pub enum TopicCreation {
     Failed(ClientError),
 }
 
-/// Which end of the log.
+/// Which place of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OffsetSpec {
     /// The first record that is still there.
     Earliest,
     /// After the last record that the isolation lets a reader see.
     Latest,
+    /// The first record with this timestamp or a later one, in milliseconds since the Unix epoch,
+    /// not negative; the answer is -1 if there is none.
+    FromTimestamp(Timestamp),
 }
 
 /// Whose eyes the end of a log is read with.

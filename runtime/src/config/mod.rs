@@ -26,6 +26,7 @@ mod librdkafka;
 pub(crate) mod limits;
 mod parse;
 mod properties;
+mod reset;
 mod secret;
 mod table;
 #[cfg(test)]
@@ -40,8 +41,9 @@ use std::time::Duration;
 pub use error::{ConfigError, Violation};
 pub use kafka::ClientOptions;
 pub use properties::{ClientProperties, WorkerIdentity};
+pub use reset::AutoOffsetReset;
 pub use secret::Secret;
-pub use value::{AutoOffsetReset, ByteSize, ExceptionPolicy, MaxTaskIdle, ProcessingGuarantee};
+pub use value::{ByteSize, ExceptionPolicy, MaxTaskIdle, ProcessingGuarantee};
 
 use table::{OptionSpec, options};
 use value::OptionValue;
@@ -145,7 +147,8 @@ options! {
         shown "the application id and the identity kept in the state directory";
     with_group_instance_id(prefix: impl Into<String>) { Some(prefix.into()) }
 
-    /// Where a source without a committed offset starts. `none` stops with an error instead.
+    /// Where a source without a committed offset starts. `none` stops with an error instead,
+    /// `by_duration:PT1H` takes what is not older than an hour (KIP-1106).
     "auto.offset.reset" => auto_offset_reset: AutoOffsetReset = AutoOffsetReset::Earliest,
         shown "`earliest`";
     with_auto_offset_reset(reset: AutoOffsetReset) { reset }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::Config;
 use super::kafka::Client;
 use super::limits;
+use super::reset::AutoOffsetReset;
 use super::secret::Secret;
-use super::value::{AutoOffsetReset, ByteSize};
+use super::value::ByteSize;
 
 /// Who a worker is, over restarts: names its place in the group and its transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -245,6 +246,7 @@ fn reset_word(reset: AutoOffsetReset) -> &'static str {
     match reset {
         AutoOffsetReset::Earliest => "earliest",
         AutoOffsetReset::Latest => "latest",
-        AutoOffsetReset::None => "error",
+        // the worker finds the place itself, and never leaves one out
+        AutoOffsetReset::None | AutoOffsetReset::ByDuration(_) => "error",
     }
 }

@@ -65,17 +65,6 @@ pub enum ProcessingGuarantee {
     AtLeastOnce,
 }
 
-/// Where a source without a committed offset starts (`auto.offset.reset`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AutoOffsetReset {
-    /// At the oldest record.
-    Earliest,
-    /// At the records written from now on.
-    Latest,
-    /// Nowhere: stop with an error.
-    None,
-}
-
 /// What the built-in exception handlers do with a record that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ExceptionPolicy {
@@ -127,8 +116,6 @@ macro_rules! words {
 
 words!(ProcessingGuarantee, "exactly_once_v2, at_least_once",
     "exactly_once_v2" => ExactlyOnceV2, "at_least_once" => AtLeastOnce);
-words!(AutoOffsetReset, "earliest, latest, none",
-    "earliest" => Earliest, "latest" => Latest, "none" => None);
 words!(ExceptionPolicy, "fail, continue, dead-letter-queue",
     "fail" => Fail, "continue" => Continue, "dead-letter-queue" => DeadLetterQueue);
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tidemill_core::record::{Offset, StreamTime, TopicPartition};
+use tidemill_core::record::{Offset, StreamTime, Timestamp, TopicPartition};
 use tidemill_core::store::InputPosition;
 use tidemill_core::task::decode_commit_metadata;
 use tidemill_core::topology::AutoOffsetReset as SourceReset;
@@ -129,23 +129,39 @@ impl<W: World> Worker<W> {
         let own = input.and_then(|input| match input.reset {
             // nobody but the application itself writes there: nothing may be skipped
             _ if input.repartition => Some(AutoOffsetReset::Earliest),
-            Some(SourceReset::Earliest) => Some(AutoOffsetReset::Earliest),
-            Some(SourceReset::Latest) => Some(AutoOffsetReset::Latest),
-            None => None,
+            reset => reset.map(|reset| match reset {
+                SourceReset::Earliest => AutoOffsetReset::Earliest,
+                SourceReset::Latest => AutoOffsetReset::Latest,
+                SourceReset::None => AutoOffsetReset::None,
+                SourceReset::ByDuration(duration) => AutoOffsetReset::ByDuration(duration),
+            }),
         });
+        let one = std::slice::from_ref(partition);
+        let latest = || {
+            let latest = self.log_ends(one, OffsetSpec::Latest)?;
+            Ok(latest.get(partition).copied().unwrap_or(Offset::ZERO))
+        };
         match own.unwrap_or(self.shared.config.auto_offset_reset) {
             AutoOffsetReset::Earliest => {
                 Ok(earliest.get(partition).copied().unwrap_or(Offset::ZERO))
             }
-            AutoOffsetReset::Latest => {
-                let latest = self.log_ends(std::slice::from_ref(partition), OffsetSpec::Latest)?;
-                Ok(latest.get(partition).copied().unwrap_or(Offset::ZERO))
+            AutoOffsetReset::Latest => latest(),
+            AutoOffsetReset::ByDuration(duration) => {
+                let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+                let from = self.shared.world.wall_clock().0.saturating_sub(millis).max(0);
+                let found = self.log_ends(one, OffsetSpec::FromTimestamp(Timestamp(from)))?;
+                match found.get(partition).copied().filter(|offset| *offset >= Offset::ZERO) {
+                    Some(offset) => Ok(offset),
+                    // no record is as young as that
+                    None => latest(),
+                }
             }
             AutoOffsetReset::None => Err(Error::Position {
                 partition: partition.clone(),
                 problem: format!(
-                    "the group {} has no committed offset and auto.offset.reset is none: commit \
-                     one, or set auto.offset.reset to earliest or latest",
+                    "the group {} has no committed offset and the offset reset policy \
+                     (auto.offset.reset, or Consumed::with_offset_reset_policy) is none: commit \
+                     one, or set the policy to earliest, latest or by_duration",
                     self.shared.config.application_id,
                 ),
             }),

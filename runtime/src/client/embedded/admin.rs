@@ -229,6 +229,7 @@ impl Administer for Admin {
         let timestamp = match spec {
             OffsetSpec::Earliest => -2,
             OffsetSpec::Latest => -1,
+            OffsetSpec::FromTimestamp(from) => from.0.max(0),
         };
         let topics = by_topic(partitions.iter().map(|partition| (partition, ())));
         let topics = topics.into_iter().map(|(name, numbers)| {

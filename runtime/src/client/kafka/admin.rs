@@ -43,7 +43,7 @@ impl Admin {
         Ok(Self { client: conf.build(ffi::rd_kafka_type_t::RD_KAFKA_PRODUCER, None)? })
     }
 
-    /// Reads one end of each partition's log. Same order as asked.
+    /// Reads one place of each partition's log. Same order as asked.
     pub fn list_offsets(
         &self,
         partitions: &[TopicPartition],
@@ -64,6 +64,7 @@ impl Admin {
         let spec = Offset(match spec {
             OffsetSpec::Earliest => RD_KAFKA_OFFSET_SPEC_EARLIEST as i64,
             OffsetSpec::Latest => RD_KAFKA_OFFSET_SPEC_LATEST as i64,
+            OffsetSpec::FromTimestamp(from) => from.0.max(0),
         });
         let asked: Vec<_> = partitions.iter().map(|one| (one.clone(), spec)).collect();
         let list = PartitionList::of_offsets(OPERATION, &asked)?;
