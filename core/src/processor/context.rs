@@ -92,7 +92,7 @@ impl TaskShared {
 
 impl TaskContext<'_> {
     /// Returns where what is in process came from.
-    fn source(&self) -> Option<RecordMetadata<'_>> {
+    pub(crate) fn source(&self) -> Option<RecordMetadata<'_>> {
         match self.current {
             Some(Current { topic, partition, raw }) => {
                 Some(RecordMetadata { topic, partition, offset: raw.offset() })

@@ -11,7 +11,7 @@ use crate::errors::{BoxError, TaskErrorKind};
 use crate::processor::{
     Collector, Halt, Lifecycle, Outgoing, Punctuation, Receive, SendError, SinkTopic, TaskContext,
 };
-use crate::record::{Partition, Record, RecordMetadata};
+use crate::record::{Partition, Record};
 use crate::serdes::{Encoded, SharedSerde};
 
 enum Target<K, V> {
@@ -147,13 +147,9 @@ impl<K: 'static, V: 'static> Receive<K, V> for Sink<K, V> {
         let (topic_name, topic) = match &self.target {
             Target::Topic { name, topic } => (Cow::Borrowed(&**name), Ok(*topic)),
             Target::Extracted(extractor) => {
-                let source = task.current.map(|current| RecordMetadata {
-                    topic: current.topic,
-                    partition: current.partition,
-                    offset: current.raw.offset(),
-                });
                 let Record { key, value, timestamp, headers } = &record;
-                let context = RecordContext { timestamp: *timestamp, headers, source };
+                let context =
+                    RecordContext { timestamp: *timestamp, headers, source: task.source() };
                 match extractor.extract(key, value, &context) {
                     Ok(name) => {
                         let found = find(task.collector, &name);

@@ -12,8 +12,8 @@ pub struct RecordContext<'a> {
     pub timestamp: Timestamp,
     /// The headers that it will be written with.
     pub headers: &'a Headers,
-    /// Where the source record in process came from. `None` for what a punctuation makes, and for
-    /// what a table forwards at a commit.
+    /// Where the source record in process came from; of what a store above held back, the record
+    /// that was the last to write it. `None` for what a punctuation makes.
     pub source: Option<RecordMetadata<'a>>,
 }
 
@@ -29,7 +29,7 @@ pub trait TopicNameExtractor<K, V>: Send + Sync {
         &'r self,
         key: &'r K,
         value: &'r V,
-        context: &RecordContext<'r>,
+        context: &RecordContext<'_>,
     ) -> Result<Cow<'r, str>, BoxError>;
 
     /// Returns what `describe()` calls it. Default: the name of the type.
@@ -46,7 +46,7 @@ where
         &'r self,
         key: &'r K,
         value: &'r V,
-        context: &RecordContext<'r>,
+        context: &RecordContext<'_>,
     ) -> Result<Cow<'r, str>, BoxError> {
         Ok(self(key, value, context).into())
     }

@@ -37,7 +37,7 @@ impl<V: Nullable> TopicNameExtractor<Datum, V> for Extractor {
         &'r self,
         key: &'r Datum,
         value: &'r V,
-        context: &RecordContext<'r>,
+        context: &RecordContext<'_>,
     ) -> Result<Cow<'r, str>, BoxError> {
         let value = value.datum();
         let chosen = match &*self.0 {
