@@ -144,6 +144,7 @@ pub(super) fn add<K: Clone + 'static, V: Clone + 'static>(
             value_serde: Arc::clone(&value_serde),
             name: None,
             partitioner,
+            one_partition: false,
         };
         topology.add_sink_to(&sink, topic.clone(), produced, &[&filter])?;
         let consumed = Consumed {

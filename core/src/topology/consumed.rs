@@ -97,6 +97,8 @@ pub struct Produced<K, V> {
     pub(crate) value_serde: SharedSerde<V>,
     pub(crate) name: Option<String>,
     pub(crate) partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
+    /// Whether the partitioner has to choose one partition: somebody waits for the record there.
+    pub(crate) one_partition: bool,
 }
 
 impl<K, V> Produced<K, V> {
@@ -107,6 +109,7 @@ impl<K, V> Produced<K, V> {
             value_serde: Arc::new(value_serde),
             name: None,
             partitioner: None,
+            one_partition: false,
         }
     }
 

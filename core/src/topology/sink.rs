@@ -50,6 +50,7 @@ struct Writer<K, V> {
     key_serde: SharedSerde<K>,
     value_serde: SharedSerde<V>,
     partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
+    one_partition: bool,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -60,6 +61,7 @@ impl<K, V> Writer<K, V> {
             key_serde: produced.key_serde.clone(),
             value_serde: produced.value_serde.clone(),
             partitioner: produced.partitioner.clone(),
+            one_partition: produced.one_partition,
             key: Vec::new(),
             value: Vec::new(),
         }
@@ -77,9 +79,16 @@ impl<K: 'static, V: 'static> Writer<K, V> {
             Some(chooser) => chooser.partitions(name, &record.key, &record.value, topic.partitions),
             None => Partitions::ByKey,
         };
-        if matches!(&partitions, Partitions::Each(none) if none.is_empty()) {
-            task.shared.dropped += 1;
-            return Ok(());
+        if let Partitions::Each(chosen) = &partitions {
+            if self.one_partition && chosen.len() != 1 {
+                let chosen = chosen.len();
+                let text = format!("the partitioner chose {chosen} partitions, it has to choose 1");
+                return Err(SendError::Rejected(text.into()));
+            }
+            if chosen.is_empty() {
+                task.shared.dropped += 1;
+                return Ok(());
+            }
         }
         let rejected = |what: &str, cause| -> SendError {
             SendError::Rejected(format!("could not serialize the {what}: {cause}").into())

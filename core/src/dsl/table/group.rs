@@ -265,6 +265,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedTable<K, V> {
                 value_serde: Arc::clone(&changes),
                 name: None,
                 partitioner: None,
+                one_partition: false,
             };
             topology.add_sink_to(&sink, topic.clone(), produced, parents)?;
             let consumed = Consumed {

@@ -104,6 +104,21 @@ fn partitioners_get_the_keys_of_their_side() {
 }
 
 #[test]
+fn a_partitioner_that_does_not_choose_one_partition_is_refused() {
+    for chosen in [vec![], vec![Partition(0), Partition(1)]] {
+        let run = Run::new(|builder| {
+            let everywhere = move |_: &str, _: &String, (): &(), _: u32| chosen.clone();
+            let joined = TableJoined::as_("fk").with_other_partitioner(everywhere);
+            let joined = by_value(&bare(builder, "l"), &bare(builder, "o"), joined);
+            joined.to_stream().to("out", changes());
+        });
+        let mut input = run.driver.create_input_topic("l", string(), string()).unwrap();
+        let error = input.pipe_input("k".to_owned(), "a".to_owned()).unwrap_err().to_string();
+        assert!(error.contains("partitions, it has to choose 1"), "{error}");
+    }
+}
+
+#[test]
 fn a_table_without_serdes_is_refused() {
     let builder = StreamsBuilder::new();
     let l = bare(&builder, "l").map_values(|value| value.len(), Materialized::default());

@@ -40,7 +40,8 @@ impl<K, KO> TableJoined<K, KO> {
     /// Default: the partition that the row's change came from.
     ///
     /// The partitioner gets the name of the response topic, the row's key and that topic's number
-    /// of partitions; `None` means the default one, by the key's bytes.
+    /// of partitions; `None` means the default one, by the key's bytes. More or less than one
+    /// partition is refused when it is chosen.
     #[must_use]
     pub fn with_partitioner(
         mut self,
@@ -54,7 +55,8 @@ impl<K, KO> TableJoined<K, KO> {
     /// Default: by the key's bytes.
     ///
     /// The partitioner gets the name of the registration topic, the foreign key and that topic's
-    /// number of partitions. Rows without a foreign key are no matter of it.
+    /// number of partitions. Rows without a foreign key are no matter of it. More or less than one
+    /// partition is refused when it is chosen.
     #[must_use]
     pub fn with_other_partitioner(
         mut self,

@@ -17,8 +17,8 @@ use crate::record::Partition;
 use crate::serdes::{SharedSerde, bytes, optional};
 use crate::store::{StoreKind, StoreSpec};
 use crate::topology::{
-    AutoOffsetReset, Consumed, Produced, RepartitionSpec, StoreBuilder, StreamPartitioner,
-    TopicName, TopologyError,
+    AutoOffsetReset, Consumed, Partitions, Produced, RepartitionSpec, StoreBuilder,
+    StreamPartitioner, TopicName, TopologyError,
 };
 
 const REGISTRATION: &str = "KTABLE-FK-JOIN-SUBSCRIPTION-REGISTRATION-";
@@ -258,7 +258,8 @@ fn registered<K: 'static, KO: Clone + 'static>(
     type Partitioner<KO> = Arc<dyn StreamPartitioner<Option<KO>, Subscription>>;
     let partitioner = joined.other_partitioner.clone().map(|partitioner| -> Partitioner<KO> {
         Arc::new(move |topic: &str, key: &Option<KO>, _: &Subscription, partitions: u32| {
-            key.as_ref().and_then(|key| partitioner.partition(topic, key, &(), partitions))
+            let chosen = |key| partitioner.partitions(topic, key, &(), partitions);
+            key.as_ref().map_or(Partitions::ByKey, chosen)
         })
     });
     let produced = Produced {
@@ -266,6 +267,7 @@ fn registered<K: 'static, KO: Clone + 'static>(
         value_serde: Arc::new(SubscriptionSerde),
         name: None,
         partitioner,
+        one_partition: true,
     };
     cross(sent, &[sent.id], crossing, produced)
 }
@@ -285,7 +287,7 @@ fn responded<K: Clone + 'static, V, KO: 'static, VO: Clone + 'static>(
         }),
         Some(partitioner) => {
             Arc::new(move |topic: &str, key: &K, _: &Response<VO>, partitions: u32| {
-                partitioner.partition(topic, key, &(), partitions)
+                partitioner.partitions(topic, key, &(), partitions)
             })
         }
     };
@@ -294,6 +296,7 @@ fn responded<K: Clone + 'static, V, KO: 'static, VO: Clone + 'static>(
         value_serde: Arc::new(ResponseSerde(Arc::clone(&serdes.foreign_values))),
         name: None,
         partitioner: Some(partitioner),
+        one_partition: true,
     };
     cross(answered, parents, crossing, produced)
 }
