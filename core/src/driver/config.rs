@@ -11,7 +11,7 @@ pub struct DriverConfig {
     pub application_id: String,
     /// Where the wall clock starts, in milliseconds since the Unix epoch. Default: 0.
     pub initial_wall_clock_time: Timestamp,
-    /// Who decides on bad records. Default: all three fail.
+    /// Who decides on bad records, but not on those of global stores. Default: all three fail.
     pub handlers: Handlers,
     /// How long, in wall-clock time, records wait for a source topic that has none. Default: 0 ms,
     /// that is, not at all.

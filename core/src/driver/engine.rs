@@ -7,13 +7,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::list;
-use super::topics::Topics;
+use super::globals::Globals;
+use super::topics::{Queue, Topics};
 use super::{DriverConfig, DriverError};
 use crate::errors::TaskError;
 use crate::record::{Offset, OwnedRecord, Partition, StreamTime, SubTopologyId, TaskId, Timestamp};
 use crate::store::{Acknowledged, InputPosition, MemoryStorage, StoreCore, StoreError, StoreKind};
 use crate::task::{Task, TaskConfig};
-use crate::topology::{NodeKind, Topology, TopologyError, check_name};
+use crate::topology::{SourcePartitions, Topology, TopologyError, check_name};
 
 /// Whether records are taken.
 enum Life {
@@ -25,6 +26,7 @@ enum Life {
 
 pub(super) struct Engine {
     life: Life,
+    globals: Option<Globals>,
     topics: Topics,
     wall_clock: Timestamp,
 }
@@ -38,10 +40,11 @@ impl fmt::Debug for Engine {
 impl Engine {
     pub(super) fn new(topology: &Topology, config: DriverConfig) -> Result<Self, DriverError> {
         check_name(&config.application_id)?;
-        if !topology.nodes().iter().any(|node| matches!(node.kind, NodeKind::Source { .. })) {
+        let sub_topology = topology.collapsed();
+        if sub_topology.source_topics.is_empty() {
             return Err(TopologyError::Empty.into());
         }
-        let sub_topology = topology.collapsed();
+        let globals = Globals::new(topology, &config)?;
         let mut topics = Topics::default();
         for spec in &sub_topology.stores {
             topics.add_store(spec, &config.application_id);
@@ -53,11 +56,12 @@ impl Engine {
             handlers: config.handlers,
             task_idle: config.task_idle,
             store_cache_bytes_max: config.store_cache_bytes_max,
+            globals: globals.as_ref().map(Globals::storage),
         };
         let storage = Rc::new(RefCell::new(MemoryStorage::new()));
         let mut task = Task::instantiate(
             topology,
-            &sub_topology,
+            (&sub_topology, SourcePartitions::One(Partition(0))),
             task_config,
             storage,
             &mut topics,
@@ -66,11 +70,14 @@ impl Engine {
         let sources: Vec<String> = task.inputs().map(|input| input.topic.to_string()).collect();
         let start = InputPosition { offset: Offset::ZERO, partition_time: StreamTime::UNKNOWN };
         for (queue, name) in sources.iter().enumerate() {
-            topics.add_source(name, queue);
+            topics.add_source(name, Queue::Task(queue));
             task.resume(queue, start);
             task.end_of_partition(queue, Offset::ZERO);
         }
-        let mut engine = Self { life: Life::Running(Box::new(task)), topics, wall_clock };
+        for (queue, name) in globals.iter().flat_map(Globals::topics).enumerate() {
+            topics.add_source(&name, Queue::Global(queue));
+        }
+        let mut engine = Self { life: Life::Running(Box::new(task)), globals, topics, wall_clock };
         // what `init` sent
         engine.run()?;
         Ok(engine)
@@ -89,7 +96,7 @@ impl Engine {
     }
 
     /// Finds the queue of a source topic.
-    pub(super) fn input(&self, name: &str) -> Result<usize, DriverError> {
+    pub(super) fn input(&self, name: &str) -> Result<Queue, DriverError> {
         self.task()?;
         let found = self.topics.sources().find(|(topic, _)| *topic == name);
         found.map(|(_, queue)| queue).ok_or_else(|| DriverError::UnknownInputTopic {
@@ -99,10 +106,10 @@ impl Engine {
     }
 
     /// Adds a record to a queue and processes all that can be processed.
-    pub(super) fn pipe(&mut self, queue: usize, record: OwnedRecord) -> Result<(), DriverError> {
+    pub(super) fn pipe(&mut self, queue: Queue, record: OwnedRecord) -> Result<(), DriverError> {
         self.task()?;
         let record = self.topics.append_input(queue, record);
-        self.enqueue(queue, record);
+        self.enqueue(queue, record)?;
         self.run()
     }
 
@@ -110,12 +117,15 @@ impl Engine {
         self.task()?;
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.wall_clock = Timestamp(self.wall_clock.0.saturating_add(millis));
+        self.update_globals()?;
         self.turn(|task, topics, now| task.punctuate_wall_clock_time(topics, now).map(drop))?;
         self.commit()?;
         self.run()
     }
 
     fn run(&mut self) -> Result<(), DriverError> {
+        // a test may have written to one by a handle
+        self.update_globals()?;
         self.commit()?;
         loop {
             let mut worked = false;
@@ -146,17 +156,36 @@ impl Engine {
             task.complete_commit(plan, ends, Acknowledged::by_broker())?;
         }
         for (queue, record) in fed {
-            self.enqueue(queue, record);
+            self.enqueue(queue, record)?;
         }
         Ok(())
     }
 
-    fn enqueue(&mut self, queue: usize, record: OwnedRecord) {
-        if let Life::Running(task) = &mut self.life {
-            let end = record.offset.next();
-            task.enqueue(queue, record);
-            task.end_of_partition(queue, end);
+    fn enqueue(&mut self, queue: Queue, record: OwnedRecord) -> Result<(), DriverError> {
+        match (queue, &mut self.life, &mut self.globals) {
+            (Queue::Task(queue), Life::Running(task), _) => {
+                let end = record.offset.next();
+                task.enqueue(queue, record);
+                task.end_of_partition(queue, end);
+            }
+            (Queue::Global(queue), Life::Running(_), Some(globals)) => {
+                globals.enqueue(queue, record);
+                self.update_globals()?;
+            }
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// Stores what there is for the global stores.
+    fn update_globals(&mut self) -> Result<(), DriverError> {
+        let Some(globals) = &mut self.globals else { return Ok(()) };
+        let updated = globals.update(self.wall_clock);
+        if let Err(error) = &updated {
+            self.topics.abort();
+            self.end(Life::Stopped(error.to_string()));
+        }
+        updated
     }
 
     /// Lets the task do something. After an error the transaction and the task are gone.
@@ -180,7 +209,9 @@ impl Engine {
         name: &str,
         kind: Option<StoreKind>,
     ) -> Result<Rc<RefCell<StoreCore<K, V>>>, DriverError> {
-        let found = self.task()?.store(name).ok_or_else(|| self.unknown_store(name))?;
+        let global = || self.globals.as_ref().and_then(|globals| globals.store(name));
+        let found = self.task()?.store(name).or_else(global);
+        let found = found.ok_or_else(|| self.unknown_store(name))?;
         let wrong =
             |actual, expected| StoreError::WrongType { store: name.to_owned(), actual, expected };
         if kind.is_some_and(|kind| kind != found.spec().kind) {
@@ -192,7 +223,8 @@ impl Engine {
     }
 
     pub(super) fn store_names(&self) -> Vec<String> {
-        self.topics.store_names().map(str::to_owned).collect()
+        let globals = self.globals.iter().flat_map(Globals::store_names);
+        self.topics.store_names().chain(globals).map(str::to_owned).collect()
     }
 
     pub(super) fn changelog(&self, store: &str) -> Result<Vec<OwnedRecord>, DriverError> {
@@ -201,7 +233,9 @@ impl Engine {
     }
 
     fn unknown_store(&self, name: &str) -> DriverError {
-        DriverError::UnknownStore { store: name.to_owned(), known: list(self.topics.store_names()) }
+        let known = self.store_names();
+        let known = list(known.iter().map(String::as_str));
+        DriverError::UnknownStore { store: name.to_owned(), known }
     }
 
     pub(super) fn produced_topic_names(&self) -> Vec<String> {
@@ -230,6 +264,9 @@ impl Engine {
     fn end(&mut self, life: Life) {
         if let Life::Running(task) = std::mem::replace(&mut self.life, life) {
             task.close();
+        }
+        if let Some(globals) = self.globals.take() {
+            globals.close();
         }
     }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::topics::Queue;
 use super::{DriverError, SharedEngine};
 use crate::record::{Offset, OwnedRecord, Record, Timestamp};
 use crate::serdes::{Encoded, Serde, SharedSerde};
@@ -14,7 +15,7 @@ use crate::serdes::{Encoded, Serde, SharedSerde};
 pub struct TestInputTopic<K, V> {
     engine: SharedEngine,
     name: String,
-    queue: usize,
+    queue: Queue,
     key_serde: SharedSerde<K>,
     value_serde: SharedSerde<V>,
     /// Of the next record without a timestamp of its own.
@@ -31,7 +32,7 @@ impl<K, V> fmt::Debug for TestInputTopic<K, V> {
 impl<K, V> TestInputTopic<K, V> {
     pub(super) fn new(
         engine: &SharedEngine,
-        (name, queue): (&str, usize),
+        (name, queue): (&str, Queue),
         key_serde: impl Serde<K>,
         value_serde: impl Serde<V>,
         timestamp: Timestamp,

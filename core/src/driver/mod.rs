@@ -10,6 +10,8 @@
 //! * Every topic has one partition and the topology runs as one task, `0_0`, with one stream time.
 //! * After each record come the stream-time punctuations that are due and a commit, so a caching
 //!   store forwards after each record and commit interval and cache size have no effect.
+//! * A record of a global store's topic is stored before anything else happens; one that can't be
+//!   read is skipped, whatever the handlers say.
 //! * Wall-clock time stands still but for [`TopologyTestDriver::advance_wall_clock_time`].
 //!
 //! Nodes, stores, handlers and the commit are the real ones; only broker, disk and clock are not.
@@ -18,6 +20,7 @@
 mod config;
 mod engine;
 mod error;
+mod globals;
 mod input;
 mod output;
 mod topics;

@@ -6,6 +6,15 @@ use crate::processor::{Collector, Outgoing, SendError, SinkTopic};
 use crate::record::{Headers, Offset, OwnedRecord, Timestamp};
 use crate::store::{StoreIndex, StoreSpec};
 
+/// Who reads a topic, through which of its queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// The task of the topology.
+    Task(usize),
+    /// The one that fills the global stores.
+    Global(usize),
+}
+
 /// One topic with its only partition.
 #[derive(Debug)]
 struct Topic {
@@ -17,7 +26,7 @@ struct Topic {
     /// Numbers in `produced` of the records that no output topic read yet.
     unread: VecDeque<usize>,
     /// The queue of the task that reads it.
-    queue: Option<usize>,
+    queue: Option<Queue>,
 }
 
 /// All topics, and what was sent since the last commit.
@@ -48,7 +57,7 @@ impl Topics {
         index
     }
 
-    pub(super) fn add_source(&mut self, name: &str, queue: usize) {
+    pub(super) fn add_source(&mut self, name: &str, queue: Queue) {
         let index = self.index(name);
         self.topics[index].queue = Some(queue);
     }
@@ -59,7 +68,7 @@ impl Topics {
     }
 
     /// Returns the names of the topics that sources read, with the queues that they feed.
-    pub(super) fn sources(&self) -> impl Iterator<Item = (&str, usize)> {
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&str, Queue)> {
         self.topics.iter().filter_map(|topic| Some((&*topic.name, topic.queue?)))
     }
 
@@ -68,7 +77,7 @@ impl Topics {
     }
 
     /// Gives a record of the test its place in a source topic.
-    pub(super) fn append_input(&mut self, queue: usize, mut record: OwnedRecord) -> OwnedRecord {
+    pub(super) fn append_input(&mut self, queue: Queue, mut record: OwnedRecord) -> OwnedRecord {
         let source = self.topics.iter_mut().find(|topic| topic.queue == Some(queue));
         let source = source.expect("every queue has a topic");
         record.offset = source.end;
@@ -76,8 +85,8 @@ impl Topics {
         record
     }
 
-    /// Commits what was sent; returns what the task is to read, with the queues.
-    pub(super) fn commit(&mut self) -> Vec<(usize, OwnedRecord)> {
+    /// Commits what was sent; returns what the tasks are to read, with the queues.
+    pub(super) fn commit(&mut self) -> Vec<(Queue, OwnedRecord)> {
         let mut fed = Vec::new();
         for (index, mut record) in std::mem::take(&mut self.pending) {
             let topic = &mut self.topics[index];

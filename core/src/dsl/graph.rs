@@ -9,6 +9,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
+use super::table::Flag;
 use crate::topology::{AutoOffsetReset, Topology, TopologyError, TypeInfo};
 
 pub(super) type SharedGraph = Rc<RefCell<Graph>>;
@@ -38,6 +39,10 @@ struct Operator {
     parents: Vec<GraphId>,
     children: Vec<GraphId>,
     source: Option<SourceSpec>,
+    /// A repartition topic that takes null keys if this is set.
+    null_keys: Option<Flag>,
+    /// A join that takes null keys.
+    takes_null_keys: bool,
     /// `None` once it was tried.
     write: Option<Write>,
 }
@@ -59,6 +64,8 @@ impl Graph {
             parents: Vec::new(),
             children: Vec::new(),
             source: None,
+            null_keys: None,
+            takes_null_keys: false,
             write: None,
         };
         let operators = vec![root];
@@ -103,6 +110,8 @@ impl Graph {
             parents: Vec::new(),
             children: Vec::new(),
             source: None,
+            null_keys: None,
+            takes_null_keys: false,
             write: Some(Box::new(write)),
         });
         for parent in parents {
@@ -122,6 +131,34 @@ impl Graph {
             self.operators[id.0].source = Some(source);
         }
         id
+    }
+
+    /// Notes that an operator drops null keys unless something below takes them.
+    pub(super) fn drops_null_keys(&mut self, id: GraphId, unless: Flag) {
+        if !self.built {
+            self.operators[id.0].null_keys = Some(unless);
+        }
+    }
+
+    /// Notes that an operator takes null keys: no repartition topic above it may drop them
+    /// (KIP-962).
+    pub(super) fn takes_null_keys(&mut self, id: GraphId) {
+        if !self.built {
+            self.operators[id.0].takes_null_keys = true;
+        }
+    }
+
+    fn keep_null_keys(&self) {
+        let takers = (0..self.operators.len()).filter(|id| self.operators[*id].takes_null_keys);
+        let mut above: Vec<GraphId> = takers.map(GraphId).collect();
+        let mut seen: BTreeSet<GraphId> = above.iter().copied().collect();
+        while let Some(id) = above.pop() {
+            if let Some(keep) = &self.operators[id.0].null_keys {
+                keep.set();
+            }
+            let parents = self.operators[id.0].parents.iter().copied();
+            above.extend(parents.filter(|parent| seen.insert(*parent)));
+        }
     }
 
     /// Connects two operators, or counts the child as added once more if they already are.
@@ -144,6 +181,7 @@ impl Graph {
     /// Makes the topology.
     pub(super) fn build(mut self) -> Result<Topology, TopologyError> {
         self.merge_sources();
+        self.keep_null_keys();
         let topology = self.write();
         let mut mistakes = self.mistakes;
         match mistakes.pop() {

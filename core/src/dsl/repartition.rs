@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::graph::{Graph, GraphId};
 use super::stateless::Stateless;
+use super::table::Flag;
 use crate::processor::ProcessorContext;
 use crate::record::Record;
 use crate::serdes::{Serde, SharedSerde};
@@ -123,11 +124,16 @@ pub(super) fn add<K: Clone + 'static, V: Clone + 'static>(
     let names = Names::new(graph, base);
     let Repartitioned { key_serde, value_serde, partitions, partitioner, keep_null_keys, .. } =
         repartitioned;
-    graph.add(&[parent], names.source.clone(), move |topology, parents| {
+    let keep = Flag::default();
+    if keep_null_keys {
+        keep.set();
+    }
+    let wanted_below = keep.clone();
+    let id = graph.add(&[parent], names.source.clone(), move |topology, parents| {
         let Names { topic, sink, filter, source } = names;
         topology.add_repartition(RepartitionSpec { name: topic.clone(), partitions });
         let topic = TopicName::Internal(topic);
-        let keys = Arc::clone(&key_serde);
+        let (keys, keep_null_keys) = (Arc::clone(&key_serde), keep.is_set());
         // records without a key belong to no partition
         let drop_null_keys =
             Arc::new(move |context: &mut ProcessorContext<'_, '_, K, V>, record: Record<K, V>| {
@@ -156,5 +162,7 @@ pub(super) fn add<K: Clone + 'static, V: Clone + 'static>(
             timestamp_extractor: None,
         };
         topology.add_source_of(&source, consumed, vec![topic]).map(|_| ())
-    })
+    });
+    graph.drops_null_keys(id, wanted_below);
+    id
 }

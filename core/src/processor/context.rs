@@ -18,7 +18,8 @@ use crate::record::{
     Timestamp,
 };
 use crate::store::{
-    ErasedStore, KeyValueStore, Source, StoreCore, StoreError, TimestampedKeyValueStore,
+    ErasedReader, ErasedStore, KeyValueStore, Source, StoreCore, StoreError,
+    TimestampedKeyValueStore,
 };
 
 /// An error that no handler absorbed: it travels to the task's caller without another question.
@@ -61,6 +62,8 @@ pub(crate) struct TaskShared {
     pub(crate) ignored: u64,
     /// For each node: the stores it is connected to.
     pub(crate) connected: Vec<Vec<Rc<dyn ErasedStore>>>,
+    /// The global stores, which every node can read.
+    pub(crate) globals: Vec<Rc<dyn ErasedReader>>,
 }
 
 /// What travels along the nodes with a record.
@@ -204,10 +207,10 @@ fn is_broken_store(error: &BoxError) -> bool {
 
 /// What a processor can do. Lives for one call.
 pub struct ProcessorContext<'c, 't, K, V> {
-    task: &'c mut TaskContext<'t>,
+    pub(super) task: &'c mut TaskContext<'t>,
     children: &'c Children<K, V>,
     node: usize,
-    name: &'c str,
+    pub(super) name: &'c str,
 }
 
 impl<K, V> fmt::Debug for ProcessorContext<'_, '_, K, V> {
@@ -323,15 +326,22 @@ impl<K, V> StoreAccess for ProcessorContext<'_, '_, K, V> {
     fn store(&self, name: &str) -> Result<&dyn ErasedStore, StoreError> {
         let connected = &self.task.shared.connected[self.node];
         let found = connected.iter().find(|store| store.spec().name == name).ok_or_else(|| {
-            let names: Vec<&str> = connected.iter().map(|s| &*s.spec().name).collect();
-            StoreError::NotConnected {
-                processor: self.name.to_owned(),
-                store: name.to_owned(),
-                connected: if names.is_empty() { "none".to_owned() } else { names.join(", ") },
+            let (processor, store) = (self.name.to_owned(), name.to_owned());
+            let connected = list(connected.iter().map(|s| &*s.spec().name));
+            if self.task.shared.globals.iter().any(|global| global.name() == name) {
+                let wanted = "store of its own, but a global one (global_key_value_store)";
+                return StoreError::NoSuchStore { processor, store, wanted, known: connected };
             }
+            StoreError::NotConnected { processor, store, connected }
         })?;
         Ok(&**found)
     }
+}
+
+/// Lists names for a message.
+pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// Takes the typed handle of a store.

@@ -10,6 +10,7 @@
 mod collector;
 mod context;
 mod fixed_key;
+mod global;
 mod node;
 mod punctuation;
 #[cfg(test)]

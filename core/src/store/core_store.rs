@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use super::overlay::{Overlay, Slot};
+use super::stored::{decode_stored, serde_error};
 use super::{Order, StoreError, StoreIndex, StoreKind, StoreSpec, TaskStorage};
 use crate::BoxError;
 use crate::record::{Headers, Origin, Timestamp};
@@ -149,7 +150,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     }
 
     /// Writes a key; `None` deletes it.
-    pub(super) fn put(
+    pub(crate) fn put(
         &mut self,
         key: &K,
         value: Option<V>,
@@ -398,20 +399,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     }
 
     fn decode(&self, stored: &[u8]) -> Result<(V, Timestamp), StoreError> {
-        let fail = |cause| serde_error(&self.spec, "deserialize a value", cause);
-        let (timestamp, value) = match self.spec.kind {
-            StoreKind::KeyValue => (Timestamp(-1), stored),
-            StoreKind::TimestampedKeyValue => match stored.split_first_chunk() {
-                Some((timestamp, value)) => (Timestamp(i64::from_be_bytes(*timestamp)), value),
-                None => {
-                    let what = "a timestamped value";
-                    let found = stored.len();
-                    return Err(fail(SerdeError::Length { what, expected: 8, found }));
-                }
-            },
-        };
-        let value = self.value_serde.deserialize(&self.changelog, Some(value)).map_err(fail)?;
-        Ok((value, timestamp))
+        decode_stored(&self.spec, &self.changelog, &self.value_serde, stored)
     }
 
     pub(super) fn flush_dirty(&mut self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError> {
@@ -457,10 +445,6 @@ pub(super) struct Page<V> {
     pub(super) entries: Vec<(Box<[u8]>, V, Timestamp)>,
     /// Where the next page begins (exclusive); `None` if this was the last.
     pub(super) resume_after: Option<Box<[u8]>>,
-}
-
-fn serde_error(spec: &StoreSpec, operation: &'static str, cause: SerdeError) -> StoreError {
-    StoreError::Serde { store: spec.name.clone(), operation, cause }
 }
 
 /// The erased side of a shared store.

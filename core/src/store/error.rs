@@ -51,6 +51,18 @@ pub enum StoreError {
         /// The names that would have been right.
         connected: String,
     },
+    /// A store of that name, but not of that sort: a global one is read by other methods.
+    #[error("processor {processor}: {store} is no {wanted} (there are: {known})")]
+    NoSuchStore {
+        /// The processor's name.
+        processor: String,
+        /// The name asked for.
+        store: String,
+        /// What was asked for, e.g. `global store`.
+        wanted: &'static str,
+        /// The names that would have been right.
+        known: String,
+    },
     /// The store has other types than those asked for.
     #[error("store {store} is a {actual}, not a {expected}")]
     WrongType {

@@ -21,10 +21,13 @@ mod buffer;
 mod checkpoint;
 mod core_store;
 mod error;
+mod global;
 mod key_value;
 mod memory;
 mod overlay;
+mod read_only;
 mod spec;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -37,8 +40,11 @@ pub(crate) use core_store::{
     ChangelogWriter, ErasedStore, Logged, SharedStorage, SharedStore, StoreCore, StoreParts, Update,
 };
 pub use error::StoreError;
+pub use global::GlobalStorage;
+pub(crate) use global::{ErasedReader, GlobalCore, ReaderEnv, SharedReader};
 pub use key_value::{KeyValueIterator, KeyValueStore, TimestampedKeyValueStore, ValueAndTimestamp};
 pub use memory::MemoryStorage;
+pub use read_only::{ReadOnlyIterator, ReadOnlyKeyValueStore};
 pub use spec::{StoreIndex, StoreKind, StoreSpec};
 
 /// A range of keys in unsigned byte order.

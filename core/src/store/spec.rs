@@ -29,6 +29,9 @@ pub struct StoreSpec {
     pub caching: bool,
     /// Settings of the changelog topic that differ from the defaults.
     pub changelog_config: BTreeMap<String, String>,
+    /// The user's topic that fills a global store, and so stands in for its changelog. Default:
+    /// none.
+    pub source_topic: Option<String>,
 }
 
 impl StoreSpec {
@@ -40,13 +43,18 @@ impl StoreSpec {
             logging: true,
             caching: false,
             changelog_config: BTreeMap::new(),
+            source_topic: None,
         }
     }
 
-    /// Returns the name of the changelog topic of this store.
+    /// Returns the name of the topic that the store is restored from: its changelog, or the topic
+    /// that fills it.
     #[must_use]
     pub fn changelog_topic(&self, application_id: &str) -> String {
-        format!("{application_id}-{}-changelog", self.name)
+        match &self.source_topic {
+            Some(topic) => topic.clone(),
+            None => format!("{application_id}-{}-changelog", self.name),
+        }
     }
 
     /// Turns a changelog record into the stored value: what restoring writes.

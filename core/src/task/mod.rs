@@ -16,6 +16,7 @@
 //! with the transaction and built anew from its storage (INV-5); nothing else undoes what it did.
 
 mod commit;
+mod global;
 mod guard;
 mod metadata;
 mod queue;
@@ -34,10 +35,13 @@ use crate::processor::{
     Collector, Current, Lifecycle, PunctuationQueue, PunctuationType, TaskContext, TaskShared,
 };
 use crate::record::{Offset, Origin, RawRecord, StreamTime, TaskId, Timestamp, TopicPartition};
-use crate::store::{ErasedStore, InputPosition, SharedStorage, StoreIndex, StoreSpec, TaskStorage};
-use crate::topology::{Assembly, StoreEnv, SubTopology, Topology, TopologyError};
+use crate::store::{
+    ErasedStore, GlobalStorage, InputPosition, SharedStorage, StoreIndex, StoreSpec, TaskStorage,
+};
+use crate::topology::{Assembly, SourcePartitions, StoreEnv, SubTopology, Topology, TopologyError};
 
 pub use commit::CommitPlan;
+pub use global::NothingSent;
 use guard::{caught, guarded, panicked};
 pub use metadata::{decode_commit_metadata, encode_commit_metadata};
 use queue::{Loaded, PartitionQueue};
@@ -66,6 +70,8 @@ pub struct TaskConfig {
     pub task_idle: TaskIdle,
     /// Bytes that each store may hold between commits as a read cache.
     pub store_cache_bytes_max: usize,
+    /// The contents of the global stores; `None` if the topology has none.
+    pub globals: Option<Rc<dyn GlobalStorage>>,
 }
 
 /// A task that runs. Generic over whoever holds the source records' bytes.
@@ -108,13 +114,14 @@ impl<R: RawRecord> Task<R> {
         wall_clock: Timestamp,
     ) -> Result<Self, TopologyError> {
         let sub_topology = topology.sub_topology(config.task_id.sub_topology)?;
-        Self::instantiate(topology, &sub_topology, config, storage, collector, wall_clock)
+        let sub = (&sub_topology, SourcePartitions::One(config.task_id.partition));
+        Self::instantiate(topology, sub, config, storage, collector, wall_clock)
     }
 
     /// As [`Task::new`], of a sub-topology at hand: the test driver runs a whole topology as one.
     pub(crate) fn instantiate(
         topology: &Topology,
-        sub_topology: &SubTopology,
+        (sub_topology, partitions): (&SubTopology, SourcePartitions<'_>),
         config: TaskConfig,
         storage: Rc<RefCell<dyn TaskStorage>>,
         collector: &mut dyn Collector,
@@ -151,16 +158,14 @@ impl<R: RawRecord> Task<R> {
             dropped: 0,
             ignored: 0,
             connected: topology.nodes().iter().map(connected).collect(),
+            globals: global::readers(topology, &config),
         };
-        let mut assembly = Assembly::new(topology, &config.application_id, collector);
+        let mut assembly = Assembly::new(topology, &config.application_id, partitions, collector);
         assembly.build(&sub_topology.nodes)?;
         let Assembly { nodes, ports, .. } = assembly;
-        let partition = config.task_id.partition;
-        shared.topics = ports.iter().map(|(topic, _)| Rc::from(&**topic)).collect();
-        let queues = ports
-            .into_iter()
-            .map(|(topic, port)| PartitionQueue::new(TopicPartition::new(topic, partition), port))
-            .collect();
+        shared.topics = ports.iter().map(|(source, _)| Rc::from(&*source.topic)).collect();
+        let queue = |(source, port)| PartitionQueue::new(source, port);
+        let queues = ports.into_iter().map(queue).collect();
         let mut task = Self {
             shared,
             queues,

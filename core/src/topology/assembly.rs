@@ -2,35 +2,60 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{SourcePort, Topology, TopologyError, TypeInfo};
 use crate::processor::{Child, Children, Collector, Lifecycle, Receive};
+use crate::record::{Partition, TopicPartition};
 
 /// Makes a node's instance and puts it into the assembly.
 pub(crate) type Factory =
     Arc<dyn Fn(&mut Assembly<'_>, usize) -> Result<(), TopologyError> + Send + Sync>;
 
+/// Which partitions of its source topics a task reads.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum SourcePartitions<'t> {
+    /// The same one of each.
+    One(Partition),
+    /// As many as each topic has.
+    All(&'t BTreeMap<String, u32>),
+}
+
+impl SourcePartitions<'_> {
+    /// Returns those of a topic, the last one first.
+    pub(super) fn of(self, topic: &str) -> Vec<TopicPartition> {
+        let numbers = match self {
+            Self::One(Partition(one)) => one..one.saturating_add(1),
+            Self::All(counts) => 0..counts.get(topic).copied().unwrap_or(0).cast_signed(),
+        };
+        numbers.rev().map(|number| TopicPartition::new(topic, Partition(number))).collect()
+    }
+}
+
 /// A task's nodes while they are put together, children first.
 pub(crate) struct Assembly<'t> {
     pub(crate) topology: &'t Topology,
     pub(crate) application_id: &'t str,
+    pub(crate) partitions: SourcePartitions<'t>,
     pub(crate) collector: &'t mut dyn Collector,
     /// For each node: its `Child<K, V>`.
     inputs: Vec<Option<Box<dyn Any>>>,
     pub(crate) nodes: Vec<(usize, Rc<RefCell<dyn Lifecycle>>)>,
-    pub(crate) ports: Vec<(String, Box<dyn SourcePort>)>,
+    pub(crate) ports: Vec<(TopicPartition, Box<dyn SourcePort>)>,
 }
 
 impl<'t> Assembly<'t> {
     pub(crate) fn new(
         topology: &'t Topology,
         application_id: &'t str,
+        partitions: SourcePartitions<'t>,
         collector: &'t mut dyn Collector,
     ) -> Self {
         let inputs = topology.nodes().iter().map(|_| None).collect();
-        Self { topology, application_id, collector, inputs, nodes: Vec::new(), ports: Vec::new() }
+        let (nodes, ports) = (Vec::new(), Vec::new());
+        Self { topology, application_id, partitions, collector, inputs, nodes, ports }
     }
 
     /// Makes the instances of these nodes. They must be closed under "child of".

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use super::sink::Sink;
 use super::source::Source;
-use super::sub_topology::{cut, whole};
+use super::sub_topology::{cut, of_nodes};
 use super::{
-    Assembly, Consumed, Factory, Node, NodeKind, Produced, RepartitionSpec, SinkTarget,
+    Assembly, Consumed, Factory, GlobalDef, Node, NodeKind, Produced, RepartitionSpec, SinkTarget,
     StoreBuilder, StoreDef, SubTopology, TopicName, TopicNameExtractor, TopologyError, TypeInfo,
 };
 use crate::processor::{Processor, ProcessorNode};
@@ -23,6 +23,7 @@ pub struct Topology {
     nodes: Vec<Node>,
     stores: Vec<StoreDef>,
     repartitions: Vec<RepartitionSpec>,
+    globals: Vec<GlobalDef>,
 }
 
 impl fmt::Debug for Topology {
@@ -72,9 +73,11 @@ impl Topology {
             let Node { name, kind, .. } = &assembly.topology.nodes()[node];
             let NodeKind::Source { topics, .. } = kind else { return Ok(()) };
             for topic in topics.iter().rev() {
-                let port = Source::new(name.clone(), &consumed, Rc::clone(&children));
                 let topic = topic.resolve(assembly.application_id);
-                assembly.ports.push((topic, Box::new(port)));
+                for partition in assembly.partitions.of(&topic) {
+                    let port = Source::new(name.clone(), &consumed, Rc::clone(&children));
+                    assembly.ports.push((partition, Box::new(port)));
+                }
             }
             Ok(())
         });
@@ -221,11 +224,8 @@ impl Topology {
         def: StoreDef,
         processors: &[&str],
     ) -> Result<&mut Self, TopologyError> {
+        self.check_new_store(&def.spec.name)?;
         let name = def.spec.name.clone();
-        check_name(&name)?;
-        if self.stores.iter().any(|store| store.spec.name == name) {
-            return Err(TopologyError::DuplicateName(name));
-        }
         self.stores.push(def);
         for processor in processors {
             self.connect_processor_and_state_stores(processor, &[&name])?;
@@ -242,13 +242,18 @@ impl Topology {
         processor: &str,
         stores: &[&str],
     ) -> Result<&mut Self, TopologyError> {
-        let node = self.find_parents(processor, &[processor])?[0];
+        let node = self.find_node(processor, processor)?;
         for store in stores {
+            let names = || (processor.to_owned(), (*store).to_owned());
             let index = self.stores.iter().position(|def| def.spec.name == *store);
-            let index = index.ok_or_else(|| TopologyError::UnknownStore {
-                node: processor.to_owned(),
-                store: (*store).to_owned(),
+            let index = index.ok_or_else(|| {
+                let (node, store) = names();
+                TopologyError::UnknownStore { node, store }
             })?;
+            if self.is_global_node(node) || self.is_global_store(index) {
+                let (node, store) = names();
+                return Err(TopologyError::GlobalConnected { node, store });
+            }
             if !self.nodes[node].stores.contains(&index) {
                 self.nodes[node].stores.push(index);
             }
@@ -266,10 +271,23 @@ impl Topology {
         &self.repartitions
     }
 
-    /// Returns the sub-topologies, in the order of their numbers.
+    /// Returns the sub-topologies, in the order of their numbers. Those that fill global stores
+    /// have numbers too, but no tasks, and are left out.
     #[must_use]
     pub fn sub_topologies(&self) -> Vec<SubTopology> {
-        cut(&self.nodes, &self.stores)
+        let mut all = self.components();
+        all.retain(|sub| !self.is_global(sub));
+        all
+    }
+
+    /// As [`Topology::sub_topologies`], with those that fill global stores.
+    pub(super) fn components(&self) -> Vec<SubTopology> {
+        cut(self)
+    }
+
+    /// Returns whether a sub-topology fills a global store.
+    pub(super) fn is_global(&self, sub: &SubTopology) -> bool {
+        sub.nodes.iter().any(|node| self.is_global_node(*node))
     }
 
     pub(crate) fn sub_topology(&self, id: SubTopologyId) -> Result<SubTopology, TopologyError> {
@@ -277,9 +295,28 @@ impl Topology {
         found.ok_or(TopologyError::UnknownSubTopology(id))
     }
 
-    /// Returns all nodes as one sub-topology, for the test driver.
+    /// Returns all nodes but those that fill global stores as one sub-topology, for the test
+    /// driver.
     pub(crate) fn collapsed(&self) -> SubTopology {
-        whole(&self.nodes, &self.stores)
+        let nodes = (0..self.nodes.len()).filter(|node| !self.is_global_node(*node)).collect();
+        of_nodes(SubTopologyId(0), nodes, self)
+    }
+
+    pub(crate) fn globals(&self) -> &[GlobalDef] {
+        &self.globals
+    }
+
+    pub(super) fn note_global(&mut self, def: GlobalDef) {
+        self.globals.push(def);
+    }
+
+    /// Checks the name of a store that is to be added.
+    pub(super) fn check_new_store(&self, name: &str) -> Result<(), TopologyError> {
+        check_name(name)?;
+        if self.stores.iter().any(|store| store.spec.name == name) {
+            return Err(TopologyError::DuplicateName(name.to_owned()));
+        }
+        Ok(())
     }
 
     pub(crate) fn nodes(&self) -> &[Node] {
@@ -344,11 +381,22 @@ impl Topology {
 
     fn find_parents(&self, node: &str, parents: &[&str]) -> Result<Vec<usize>, TopologyError> {
         let find = |parent: &&str| {
-            self.nodes.iter().position(|other| other.name == **parent).ok_or_else(|| {
-                TopologyError::UnknownParent { node: node.to_owned(), parent: (*parent).to_owned() }
-            })
+            let found = self.find_node(node, parent)?;
+            if self.is_global_node(found) {
+                let (node, parent) = (node.to_owned(), (*parent).to_owned());
+                return Err(TopologyError::GlobalParent { node, parent });
+            }
+            Ok(found)
         };
         parents.iter().map(find).collect()
+    }
+
+    fn find_node(&self, node: &str, name: &str) -> Result<usize, TopologyError> {
+        let found = self.nodes.iter().position(|other| other.name == name);
+        found.ok_or_else(|| TopologyError::UnknownParent {
+            node: node.to_owned(),
+            parent: name.to_owned(),
+        })
     }
 }
 

@@ -40,6 +40,32 @@ pub enum TopologyError {
         /// The store.
         store: String,
     },
+    /// A child for a node that fills a global store.
+    #[error("node {node} names {parent} as parent, which fills a global store and nothing else")]
+    GlobalParent {
+        /// The node being added.
+        node: String,
+        /// The source or processor of the global store.
+        parent: String,
+    },
+    /// A processor that is connected to a global store, or one that fills a global store to another
+    /// one.
+    #[error(
+        "node {node} can't be connected to store {store}: a global store is read without being \
+         connected, and the processor that fills one has no other store"
+    )]
+    GlobalConnected {
+        /// The processor.
+        node: String,
+        /// The store.
+        store: String,
+    },
+    /// A global store that is not read from the beginning.
+    #[error(
+        "source {0} fills a global store: its topic is always read from the beginning, leave out \
+         the offset reset policy"
+    )]
+    GlobalFromLatest(String),
     /// A topic that two sources read.
     #[error("topic {topic} is already read by source {source_node}")]
     TopicTwice {
@@ -122,7 +148,7 @@ pub enum TopologyError {
         takes: &'static str,
     },
     /// Nothing to run.
-    #[error("the topology has no source")]
+    #[error("the topology has no source (topics of global stores alone give nothing to process)")]
     Empty,
     /// A sink's topic could not be resolved while a task was built.
     #[error("node {node}: {cause}")]

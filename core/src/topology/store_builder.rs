@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::record::{Origin, Timestamp};
 use crate::serdes::{Serde, SharedSerde};
 use crate::store::{
-    BufferParts, ErasedStore, SharedBuffer, SharedStorage, SharedStore, StoreCore, StoreIndex,
-    StoreKind, StoreParts, StoreSpec,
+    BufferParts, ErasedReader, ErasedStore, GlobalCore, ReaderEnv, SharedBuffer, SharedReader,
+    SharedStorage, SharedStore, StoreCore, StoreIndex, StoreKind, StoreParts, StoreSpec,
 };
 
 /// What instantiating a store takes.
@@ -22,6 +22,7 @@ pub(crate) struct StoreEnv {
     pub(crate) origin: Rc<Cell<Origin>>,
 }
 
+type ReaderFactory = Arc<dyn Fn(ReaderEnv) -> Rc<dyn ErasedReader> + Send + Sync>;
 type StoreFactory = Arc<dyn Fn(StoreEnv) -> Rc<dyn ErasedStore> + Send + Sync>;
 
 /// A store of the topology, before it is instantiated.
@@ -29,6 +30,8 @@ type StoreFactory = Arc<dyn Fn(StoreEnv) -> Rc<dyn ErasedStore> + Send + Sync>;
 pub(crate) struct StoreDef {
     pub(crate) spec: StoreSpec,
     pub(crate) factory: StoreFactory,
+    /// For tasks that read the store as a global one, where it can be one.
+    pub(crate) reader: Option<ReaderFactory>,
 }
 
 impl StoreDef {
@@ -49,7 +52,7 @@ impl StoreDef {
                 storage: env.storage,
             }))
         };
-        Self { spec, factory: Arc::new(factory) }
+        Self { spec, factory: Arc::new(factory), reader: None }
     }
 }
 
@@ -117,6 +120,15 @@ impl<K, V> StoreBuilder<K, V> {
         self
     }
 
+    /// Makes it a global store: it has no changelog but the topic that fills it.
+    pub(crate) fn filled_by(mut self, topic: &str) -> Self {
+        self.spec.logging = false;
+        self.spec.caching = false;
+        self.spec.changelog_config.clear();
+        self.spec.source_topic = Some(topic.to_owned());
+        self
+    }
+
     /// Keeps no changelog: the contents are lost when the task moves or the disk is gone.
     #[must_use]
     pub fn with_logging_disabled(mut self) -> Self {
@@ -128,6 +140,13 @@ impl<K, V> StoreBuilder<K, V> {
 impl<K: 'static, V: Clone + 'static> StoreBuilder<K, V> {
     pub(crate) fn build(self) -> StoreDef {
         let Self { spec, key_serde, value_serde } = self;
+        let (reader_spec, keys, values) =
+            (spec.clone(), Arc::clone(&key_serde), Arc::clone(&value_serde));
+        let reader = move |env: ReaderEnv| -> Rc<dyn ErasedReader> {
+            let (spec, serdes) = (reader_spec.clone(), (Arc::clone(&keys), Arc::clone(&values)));
+            let core = GlobalCore::new(spec, serdes, env);
+            Rc::new(SharedReader::new(core))
+        };
         let factory_spec = spec.clone();
         let factory = move |env: StoreEnv| -> Rc<dyn ErasedStore> {
             let core = StoreCore::new(StoreParts {
@@ -142,6 +161,6 @@ impl<K: 'static, V: Clone + 'static> StoreBuilder<K, V> {
             });
             Rc::new(SharedStore { spec: factory_spec.clone(), core: Rc::new(RefCell::new(core)) })
         };
-        StoreDef { spec, factory: Arc::new(factory) }
+        StoreDef { spec, factory: Arc::new(factory), reader: Some(Arc::new(reader)) }
     }
 }

@@ -1,6 +1,6 @@
 //! Cutting a topology into sub-topologies.
 
-use super::{AutoOffsetReset, Node, NodeKind, SinkTarget, StoreDef, TopicName};
+use super::{AutoOffsetReset, NodeKind, SinkTarget, TopicName, Topology};
 use crate::record::SubTopologyId;
 use crate::store::StoreSpec;
 
@@ -23,7 +23,8 @@ pub struct SubTopology {
 }
 
 /// Cuts a graph into its connected components, numbered by first node.
-pub(super) fn cut(nodes: &[Node], stores: &[StoreDef]) -> Vec<SubTopology> {
+pub(super) fn cut(topology: &Topology) -> Vec<SubTopology> {
+    let (nodes, stores) = (topology.nodes(), topology.stores());
     let mut component: Vec<usize> = (0..nodes.len()).collect();
     let mut join = |a: usize, b: usize| {
         let (from, to) = (component[a].max(component[b]), component[a].min(component[b]));
@@ -43,20 +44,12 @@ pub(super) fn cut(nodes: &[Node], stores: &[StoreDef]) -> Vec<SubTopology> {
     roots.dedup();
     let members = |root: usize| (0..nodes.len()).filter(|node| component[*node] == root).collect();
     let numbered = roots.into_iter().zip(0..);
-    numbered.map(|(root, id)| describe(SubTopologyId(id), members(root), nodes, stores)).collect()
+    numbered.map(|(root, id)| of_nodes(SubTopologyId(id), members(root), topology)).collect()
 }
 
-/// Takes a graph for one sub-topology, whatever is connected.
-pub(super) fn whole(nodes: &[Node], stores: &[StoreDef]) -> SubTopology {
-    describe(SubTopologyId(0), (0..nodes.len()).collect(), nodes, stores)
-}
-
-fn describe(
-    id: SubTopologyId,
-    members: Vec<usize>,
-    nodes: &[Node],
-    stores: &[StoreDef],
-) -> SubTopology {
+/// Takes nodes for one sub-topology, whatever is connected.
+pub(super) fn of_nodes(id: SubTopologyId, members: Vec<usize>, topology: &Topology) -> SubTopology {
+    let (nodes, stores) = (topology.nodes(), topology.stores());
     let mut source_topics = Vec::new();
     let mut sink_topics = Vec::new();
     let mut store_indices: Vec<usize> = Vec::new();

@@ -12,7 +12,6 @@ use crate::topology::BuildError;
 /// how the DSL will call it, as far as that is known.
 const MISSING: &[(&str, usize, &[&str])] = &[
     ("cogroup", 12, &["pub fn cogroup"]),
-    ("global_table", 12, &["pub fn global_table"]),
     ("history", 10, &[]),
     ("join_stream", 27, &["pub fn join_stream", "JoinWindows"]),
     ("optimize", 4, &[]),

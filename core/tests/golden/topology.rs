@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tidemill_core::BoxError;
 use tidemill_core::dsl::{
-    Branched, Grouped, KGroupedStream, KGroupedTable, KStream, KTable, Repartitioned,
+    Branched, GlobalKTable, Grouped, KGroupedStream, KGroupedTable, KStream, KTable, Repartitioned,
     StreamsBuilder,
 };
 use tidemill_core::topology::{Consumed, Topology, key_value_store};
 
 use crate::data::{Datum, DatumSerde, Nullable};
 use crate::operator::Operator;
-use crate::{functions, joins, processors, sinks, suppressions, tables};
+use crate::{functions, globals, joins, processors, sinks, suppressions, tables};
 
 /// What an operator gives. Counts and changes of tables have types of their own.
 #[derive(Clone)]
@@ -26,6 +26,7 @@ pub(crate) enum Built {
     Table(KTable<Datum, Datum>),
     Counts(KTable<Datum, i64>),
     GroupedTable(KGroupedTable<Datum, Datum>),
+    GlobalTable(GlobalKTable<Datum, Datum>),
 }
 
 /// Fields that Tidemill has nothing for yet.
@@ -103,6 +104,7 @@ impl Maker {
             | "group_by"
             | "group_by_key"
             | "join_table"
+            | "join_global_table"
             | "to" => {
                 return match self.get(operator, "from")? {
                     Built::Stream(from) => self.of_stream(op, operator, &from, Built::Stream),
@@ -113,10 +115,10 @@ impl Maker {
                     _ => Err(operator.wrong("this takes a stream").into()),
                 };
             }
-            "table" => {
-                let types = (operator.serde("key")?, operator.serde("value")?);
-                self.types.insert(operator.text("topic")?.to_owned(), types);
-                return Ok(Some(tables::source(operator, &self.builder)?));
+            "table" | "global_table" => {
+                self.note_types(operator)?;
+                let source = if op == "table" { tables::source } else { globals::source };
+                return Ok(Some(source(operator, &self.builder)?));
             }
             "to_stream" => {
                 let from = self.get(operator, "from")?;
@@ -149,6 +151,13 @@ impl Maker {
             _ => return Err(BuildError::NotBuilt(op.to_owned())),
         }
         Ok(None)
+    }
+
+    /// Notes what the topic of a table holds.
+    fn note_types(&mut self, operator: &Operator<'_>) -> Result<(), BoxError> {
+        let types = (operator.serde("key")?, operator.serde("value")?);
+        self.types.insert(operator.text("topic")?.to_owned(), types);
+        Ok(())
     }
 
     fn source(&mut self, operator: &Operator<'_>) -> Result<Built, BoxError> {
@@ -187,7 +196,11 @@ impl Maker {
             Some(name)
                 if !matches!(
                     op,
-                    "to" | "repartition" | "group_by" | "group_by_key" | "join_table"
+                    "to" | "repartition"
+                        | "group_by"
+                        | "group_by_key"
+                        | "join_table"
+                        | "join_global_table"
                 ) =>
             {
                 from.named(name)
@@ -196,6 +209,10 @@ impl Maker {
         };
         Ok(Some(match op {
             "join_table" => tables::join_table(operator, from, &self.get(operator, "with")?)?,
+            "join_global_table" => match self.get(operator, "with")? {
+                Built::GlobalTable(with) => globals::join(operator, from, &with)?,
+                _ => return Err(operator.wrong("this takes a stream and a global table").into()),
+            },
             "merge" => same(from.merge(&self.other(operator)?)),
             "split" => {
                 self.split(operator, from, same)?;

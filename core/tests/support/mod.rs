@@ -149,6 +149,7 @@ pub(crate) fn config(task_idle: TaskIdle, handlers: Handlers) -> TaskConfig {
         handlers,
         task_idle,
         store_cache_bytes_max: 1 << 20,
+        globals: None,
     }
 }
 

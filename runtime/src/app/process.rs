@@ -38,6 +38,10 @@ impl Application {
         if topology.sub_topologies().iter().all(|sub| sub.source_topics.is_empty()) {
             return Err(TopologyError::Empty.into());
         }
+        if topology.global_topology().is_some() {
+            let text = "global stores run in the TopologyTestDriver only as yet";
+            return Err(Error::Thread(text.to_owned()));
+        }
         Ok(Self {
             handlers: handlers(&config),
             config,

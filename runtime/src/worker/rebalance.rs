@@ -402,6 +402,7 @@ impl<W: World> Worker<W> {
             handlers: shared.handlers.clone(),
             task_idle: task_idle(shared.config.max_task_idle),
             store_cache_bytes_max: self.store_cache_bytes(),
+            globals: None,
         };
         let mut collector = self.outbox.of_task(&shared, &changelogs);
         let shared_storage: Rc<RefCell<dyn TaskStorage>> = storage.clone();

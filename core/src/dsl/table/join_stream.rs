@@ -20,8 +20,8 @@ const LEFT_JOIN: &str = "KSTREAM-LEFTJOIN-";
 /// the stream's key may have changed.
 pub struct Joined<K, V> {
     key_serde: Option<SharedSerde<K>>,
-    value_serde: Option<SharedSerde<V>>,
-    name: Option<String>,
+    pub(in crate::dsl) value_serde: Option<SharedSerde<V>>,
+    pub(in crate::dsl) name: Option<String>,
 }
 
 impl<K, V> Default for Joined<K, V> {
@@ -150,6 +150,9 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
             let stores: Vec<&str> = stores.iter().map(|store| &**store).collect();
             topology.connect_processor_and_state_stores(&name, &stores).map(|_| ())
         });
+        if left {
+            graph.borrow_mut().takes_null_keys(id);
+        }
         KStream::new(graph, id, false)
     }
 }

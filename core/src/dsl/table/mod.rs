@@ -32,8 +32,9 @@ use crate::serdes::SharedSerde;
 pub use foreign_key::TableJoined;
 pub use group::KGroupedTable;
 pub use join_stream::Joined;
-pub(super) use node::{StoreNode, TableNode};
+pub(super) use node::{Flag, StoreNode, TableNode};
 pub use source::TableValue;
+pub(super) use source::of_present;
 pub(super) use store::change;
 pub use suppress::{
     BufferBounds, BufferConfig, Eager, EagerBufferConfig, Strict, StrictBufferConfig, Suppressed,

@@ -201,7 +201,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
 }
 
 /// Asks the extractor about records with key and value; others keep their own timestamp.
-fn of_present<K: 'static, V: 'static>(
+pub(in crate::dsl) fn of_present<K: 'static, V: 'static>(
     extractor: Arc<dyn TimestampExtractor<K, V>>,
 ) -> Arc<dyn TimestampExtractor<Option<K>, Option<V>>> {
     Arc::new(move |key: &Option<K>, value: &Option<V>, times: &RecordTimes| match (key, value) {

@@ -13,7 +13,14 @@ use super::{Node, NodeKind, SinkTarget, SubTopology, Topology};
 /// that read one read the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TopologyDescription {
-    sub_topologies: Vec<Vec<NodeDescription>>,
+    sub_topologies: Vec<SubTopologyDescription>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct SubTopologyDescription {
+    /// Fills a global store.
+    global: bool,
+    nodes: Vec<NodeDescription>,
 }
 
 /// A node, and the names of its neighbours.
@@ -30,21 +37,27 @@ impl Topology {
     /// Describes the topology: its sub-topologies, nodes, topics and stores.
     #[must_use]
     pub fn describe(&self) -> TopologyDescription {
-        let sub_topologies = self.sub_topologies();
-        let sub_topologies = sub_topologies.iter().map(|sub| describe(self, sub)).collect();
-        TopologyDescription { sub_topologies }
+        let one = |sub: &SubTopology| SubTopologyDescription {
+            global: self.is_global(sub),
+            nodes: describe(self, sub),
+        };
+        TopologyDescription { sub_topologies: self.components().iter().map(one).collect() }
     }
 }
 
 impl fmt::Display for TopologyDescription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Topologies:\n ")?;
-        for (id, nodes) in self.sub_topologies.iter().enumerate() {
-            writeln!(f, "  Sub-topology: {id}")?;
+        for (id, SubTopologyDescription { global, nodes }) in self.sub_topologies.iter().enumerate()
+        {
+            let kind = if *global { " for global store (will not generate tasks)" } else { "" };
+            writeln!(f, "  Sub-topology: {id}{kind}")?;
             for node in nodes {
                 writeln!(f, "    {node}")?;
             }
-            writeln!(f)?;
+            if !global {
+                writeln!(f)?;
+            }
         }
         Ok(())
     }
