@@ -66,8 +66,8 @@ impl<K, V> fmt::Debug for Grouped<K, V> {
 /// Records whose key or value is null are dropped and counted. The timestamp of a result is the
 /// largest of those of the records in it.
 pub struct KGroupedStream<K, V> {
-    stream: KStream<K, V>,
-    grouped: Grouped<K, V>,
+    pub(super) stream: KStream<K, V>,
+    pub(super) grouped: Grouped<K, V>,
     /// The repartition topic, once an aggregation needed it.
     repartition: Rc<Cell<Option<GraphId>>>,
 }
@@ -225,8 +225,21 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
         KTable::new(self.stream.shared_graph(), id, Rc::new(table), parts)
     }
 
+    /// Returns what tells this grouping from others: its handles have it in common.
+    pub(super) fn identity(&self) -> *const () {
+        Rc::as_ptr(&self.repartition).cast()
+    }
+
+    /// Consumes the numbers of a repartition topic that is there already, if one is needed.
+    pub(super) fn burn_repartition(&self, store: &str) {
+        if self.stream.repartition_required {
+            let base = self.grouped.name.as_deref().unwrap_or(store);
+            repartition::burn_numbers(&mut self.stream.graph().borrow_mut(), base);
+        }
+    }
+
     /// Returns the parent of an aggregation: the stream itself, or its repartition topic.
-    fn repartitioned(&self, store: &str) -> GraphId {
+    pub(super) fn repartitioned(&self, store: &str) -> GraphId {
         if !self.stream.repartition_required {
             return self.stream.id;
         }

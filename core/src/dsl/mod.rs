@@ -22,6 +22,7 @@
 mod aggregate;
 mod branch;
 mod builder;
+mod cogroup;
 mod deduplicate;
 mod global;
 mod graph;
@@ -36,6 +37,7 @@ mod table;
 
 pub use branch::{Branched, BranchedKStream};
 pub use builder::StreamsBuilder;
+pub use cogroup::CogroupedKStream;
 pub use deduplicate::{Deduplicated, DeduplicationWindow, LateRecords, ParkingFull, RevisionOrder};
 pub use global::{GlobalKTable, MaybeKey};
 pub use grouped::{Grouped, KGroupedStream};

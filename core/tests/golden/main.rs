@@ -3,6 +3,7 @@
 //! `scenarios/` says what is done, `vectors/` what Kafka Streams made of it; `java/` is the program
 //! that wrote the vectors. The README beside the scenarios describes the format.
 
+mod cogroups;
 mod data;
 mod files;
 mod functions;

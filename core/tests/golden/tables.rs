@@ -7,9 +7,9 @@ use tidemill_core::dsl::{
 use tidemill_core::topology::Consumed;
 
 use crate::data::{Datum, Nullable};
-use crate::functions;
 use crate::operator::Operator;
 use crate::topology::Built;
+use crate::{cogroups, functions};
 
 pub(crate) fn named<V: Nullable>(
     operator: &Operator<'_>,
@@ -212,6 +212,7 @@ pub(crate) fn aggregation(
     match (op, from) {
         ("reduce", Built::Grouped(from)) => Ok(Built::Table(reduce(operator, from)?)),
         (_, Built::GroupedTable(from)) => of_grouped_table(op, operator, from),
+        ("aggregate", Built::Cogrouped(from)) => cogroups::aggregate(operator, from),
         (_, Built::Grouped(from)) => count_or_aggregate(op, operator, from),
         (_, Built::GroupedChanges(from)) => count_or_aggregate(op, operator, from),
         (_, Built::GroupedCountChanges(from)) => count_or_aggregate(op, operator, from),

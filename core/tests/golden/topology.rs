@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use tidemill_core::BoxError;
 use tidemill_core::dsl::{
-    Branched, GlobalKTable, Grouped, KGroupedStream, KGroupedTable, KStream, KTable, Repartitioned,
-    StreamsBuilder,
+    Branched, CogroupedKStream, GlobalKTable, Grouped, KGroupedStream, KGroupedTable, KStream,
+    KTable, Repartitioned, StreamsBuilder,
 };
 use tidemill_core::topology::{Consumed, Topology, key_value_store};
 
 use crate::data::{Datum, DatumSerde, Nullable};
 use crate::operator::Operator;
-use crate::{functions, globals, joins, processors, sinks, suppressions, tables};
+use crate::{cogroups, functions, globals, joins, processors, sinks, suppressions, tables};
 
 /// What an operator gives. Counts and changes of tables have types of their own.
 #[derive(Clone)]
@@ -27,6 +27,7 @@ pub(crate) enum Built {
     Counts(KTable<Datum, i64>),
     GroupedTable(KGroupedTable<Datum, Datum>),
     GlobalTable(GlobalKTable<Datum, Datum>),
+    Cogrouped(CogroupedKStream<Datum, Datum>),
 }
 
 /// Fields that Tidemill has nothing for yet.
@@ -132,9 +133,9 @@ impl Maker {
                 let from = self.get(operator, "from")?;
                 return Ok(Some(tables::change(op, operator, from)?));
             }
+            "cogroup" => return Ok(Some(cogroups::add(operator, |from| self.get(from, "from"))?)),
             "suppress" => {
-                let from = self.get(operator, "from")?;
-                return Ok(Some(suppressions::add(operator, from)?));
+                return Ok(Some(suppressions::add(operator, self.get(operator, "from")?)?));
             }
             "join_tables" => {
                 let sides = (self.get(operator, "from")?, self.get(operator, "with")?);
