@@ -11,6 +11,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use clap::Parser;
 use tidemill::BoxError;
 use tidemill_broker::server::{Server, ServerConfig};
+use tidemill_connect::testing::Port;
 
 use crate::{report, role};
 
@@ -19,6 +20,7 @@ use crate::{report, role};
 pub struct EmbeddedBroker {
     folder: PathBuf,
     child: Child,
+    port: Port,
     address: String,
 }
 
@@ -30,8 +32,9 @@ impl EmbeddedBroker {
     /// If it does not start.
     pub fn start(folder: &Path) -> Result<Self, BoxError> {
         std::fs::create_dir_all(folder)?;
-        let (child, address) = launch(folder, "127.0.0.1:0")?;
-        Ok(Self { folder: folder.to_owned(), child, address })
+        let port = Port::reserve()?;
+        let (child, address) = launch(folder, &port)?;
+        Ok(Self { folder: folder.to_owned(), child, port, address })
     }
 
     /// Returns what clients are configured with: `127.0.0.1:PORT`.
@@ -47,7 +50,7 @@ impl EmbeddedBroker {
     pub fn restart(&mut self) -> Result<(), BoxError> {
         self.child.kill()?;
         self.child.wait()?;
-        (self.child, self.address) = launch(&self.folder, &self.address)?;
+        (self.child, self.address) = launch(&self.folder, &self.port)?;
         Ok(())
     }
 }
@@ -61,12 +64,12 @@ impl Drop for EmbeddedBroker {
 }
 
 /// Starts the process and returns it with its address once it answers.
-fn launch(folder: &Path, listen: &str) -> Result<(Child, String), BoxError> {
+fn launch(folder: &Path, port: &Port) -> Result<(Child, String), BoxError> {
     let log_path = folder.join("broker.log");
     let log = OpenOptions::new().create(true).append(true).open(&log_path)?;
     let mut child = Command::new(std::env::current_exe()?)
         .arg(role::BROKER)
-        .args(["--listen", listen, "--data-dir"])
+        .args(["--listen", &port.address().to_string(), "--data-dir"])
         .arg(folder.join("data"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -54,6 +54,16 @@ impl Child {
         Ok(kill_process(Pid::from_child(&self.process), signal)?)
     }
 
+    /// Whether it stands still: it was sent a SIGSTOP, or met a fail point that says `stop`.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn is_stopped(&self) -> io::Result<bool> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
+        // the name before the state may hold anything
+        Ok(stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+    }
+
     /// Returns how it ended, if it did.
     ///
     /// # Errors

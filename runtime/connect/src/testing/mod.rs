@@ -3,6 +3,7 @@
 
 mod broker;
 mod child;
+mod port;
 mod postgres;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub use broker::{Broker, Seen};
 pub use child::Child;
+pub use port::Port;
 pub use postgres::{PgOptions, PgServer, Shutdown};
 
 /// Longer than anything takes on a busy machine.

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Error, Write};
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use super::Port;
 
 /// `initdb` and the server refuse to run as root.
 const USER: &str = "postgres";
@@ -57,7 +58,7 @@ pub struct PgServer {
     binaries: PathBuf,
     user: Option<(u32, u32)>,
     folder: PathBuf,
-    port: u16,
+    port: Port,
     options: PgOptions,
     running: Option<Running>,
 }
@@ -86,7 +87,7 @@ impl PgServer {
             return Err(Error::other(format!("could not copy {}", template.display())));
         }
         let mut server =
-            Self { binaries, user, folder, port: free_port()?, options, running: None };
+            Self { binaries, user, folder, port: Port::reserve()?, options, running: None };
         server.start_again()?;
         Ok(server)
     }
@@ -110,7 +111,7 @@ impl PgServer {
             binaries: self.binaries.clone(),
             user: self.user,
             folder,
-            port: free_port()?,
+            port: Port::reserve()?,
             options: self.options.clone(),
             running: None,
         };
@@ -133,7 +134,7 @@ impl PgServer {
             self.running = Some(running);
             // one that ended stays a zombie until its guard is told
             while test_kill_process(server).is_ok() && !self.is_zombie(server) {
-                if self.answers()? {
+                if self.is_ready(server) {
                     return Ok(());
                 }
                 std::thread::sleep(POLL);
@@ -153,7 +154,7 @@ impl PgServer {
         let mut command = as_user(OsStr::new("sh"), self.user);
         command.arg("-c").arg(GUARD).arg(&self.folder).arg(self.binaries.join("postgres"));
         command.arg("-D").arg(self.folder.join("data"));
-        command.arg("-k").arg(&self.folder).args(["-p", &self.port.to_string()]);
+        command.arg("-k").arg(&self.folder).args(["-p", &self.port.number().to_string()]);
         let settings = [
             ("listen_addresses", "127.0.0.1"),
             ("wal_level", "logical"),
@@ -180,10 +181,13 @@ impl PgServer {
         Ok(Running { guard, input, server })
     }
 
-    fn answers(&self) -> io::Result<bool> {
-        let mut command = Command::new(self.binaries.join("pg_isready"));
-        command.args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()]);
-        Ok(command.status()?.success())
+    /// Whether this very process takes connections: it says so in a file, as its state, the last of
+    /// eight lines. Whoever just asked at the port might be answered by another server.
+    fn is_ready(&self, server: Pid) -> bool {
+        let said = fs::read_to_string(self.folder.join("data/postmaster.pid")).unwrap_or_default();
+        let lines: Vec<&str> = said.lines().map(str::trim).collect();
+        let server = server.as_raw_nonzero().to_string();
+        lines.first() == Some(&&*server) && lines.get(7) == Some(&"ready")
     }
 
     /// Stops the server; its data stays until this value goes.
@@ -228,7 +232,7 @@ impl PgServer {
     /// If PostgreSQL refuses.
     pub fn create_database(&self, name: &str) -> io::Result<()> {
         let output = Command::new(self.binaries.join("createdb"))
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", USER, name])
+            .args(["-h", "127.0.0.1", "-p", &self.port.number().to_string(), "-U", USER, name])
             .output()?;
         if output.status.success() {
             return Ok(());
@@ -249,13 +253,13 @@ impl PgServer {
     /// Returns what `tokio_postgres::Config` is parsed from.
     #[must_use]
     pub fn connection_string(&self, database: &str) -> String {
-        format!("host=127.0.0.1 port={} user={USER} dbname={database}", self.port)
+        format!("host=127.0.0.1 port={} user={USER} dbname={database}", self.port())
     }
 
     /// Returns its port on 127.0.0.1.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Returns where the server's own programs are.
@@ -370,8 +374,4 @@ fn template(binaries: &Path, user: Option<(u32, u32)>) -> io::Result<PathBuf> {
         Err(_) if ready.is_dir() => Ok(ready),
         Err(error) => Err(error),
     }
-}
-
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -1,7 +1,7 @@
 //! SIGKILL: services at named places and at any time, and PostgreSQL under them. Whoever draws sees
 //! no number twice, and none that is smaller than one that was answered before.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidemill_connect::revision::service::{
     RevisionClient, RevisionClientConfig, RevisionService, RevisionServiceConfig,
 };
-use tidemill_connect::testing::{Child, PgOptions, PgServer, Shutdown, until as until_found};
+use tidemill_connect::testing::{Child, PgOptions, PgServer, Port, Shutdown, until as until_found};
 
 use crate::support::{Drawn, until};
 
@@ -44,17 +44,16 @@ fn service_process() {
 
 struct Instance {
     database: String,
-    address: SocketAddr,
+    port: Port,
     block: u32,
     process: Child,
 }
 
 impl Instance {
     fn start(database: &str, block: u32, failpoint: &str) -> Self {
-        // nobody else gets the port: those of listeners are not given out again at once
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let process = Self::launch(database, address, block, failpoint);
-        Self { database: database.to_owned(), address, block, process }
+        let port = Port::reserve().unwrap();
+        let process = Self::launch(database, port.address(), block, failpoint);
+        Self { database: database.to_owned(), port, block, process }
     }
 
     fn launch(database: &str, address: SocketAddr, block: u32, failpoint: &str) -> Child {
@@ -70,11 +69,11 @@ impl Instance {
 
     fn restart(&mut self) {
         self.process.kill().unwrap();
-        self.process = Self::launch(&self.database, self.address, self.block, "");
+        self.process = Self::launch(&self.database, self.port.address(), self.block, "");
     }
 
     fn client(&self) -> RevisionClient {
-        let config = RevisionClientConfig::new(&format!("http://{}", self.address))
+        let config = RevisionClientConfig::new(&format!("http://{}", self.port.address()))
             .with_request_timeout(Duration::from_secs(4))
             .with_timeout(Duration::from_secs(60));
         RevisionClient::new(&config).unwrap()
