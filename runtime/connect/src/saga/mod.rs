@@ -40,6 +40,10 @@ mod error;
 mod instance;
 mod message;
 mod metrics;
+#[cfg(not(feature = "mutations"))]
+mod mutation;
+#[cfg(feature = "mutations")]
+pub mod mutation;
 mod orchestrator;
 pub mod participant;
 mod topology;

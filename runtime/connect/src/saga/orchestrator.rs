@@ -12,6 +12,7 @@ use super::deadline::{Deadline, Deadlines};
 use super::define::Definition;
 use super::instance::{Instance, VERSION};
 use super::message::{Command, Outcome, Reply, Status, Transition};
+use super::mutation::{Guard, removed};
 use super::turn::{Effect, Taken, Turn, fresh};
 
 /// What comes in, by the saga's id.
@@ -144,7 +145,10 @@ impl<D: Clone + 'static> Processor<String, Input<D>, String, Output<D>> for Orch
         context: &mut Context<'_, '_, D>,
         record: Record<String, Input<D>>,
     ) -> Result<(), BoxError> {
-        let found = self.load(&record.key)?;
+        let mut found = self.load(&record.key)?;
+        if removed(Guard::SecondRequest) && matches!(record.value, Input::Start(_)) {
+            found = None;
+        }
         let (definition, reply_to) = (Arc::clone(&self.definition), Arc::clone(&self.reply_to));
         let before = found.as_ref().and_then(|saga| saga.due);
         let (ended, taken) = match (record.value, found) {

@@ -22,6 +22,7 @@ use super::instance::{Instance, PossiblyDone, VERSION, Waiting};
 use super::message::{
     Answer, Command, Direction, Outcome, Reply, Status, Transition, What, command_id,
 };
+use super::mutation::{Guard, removed};
 
 /// What comes of a turn, in the order in which it is sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,7 +84,8 @@ impl<D: Clone> Turn<'_, D> {
         let stuck = saga.status == Status::Stuck;
         let open = !saga.status.is_end() || (stuck && reply.by_operator);
         let command = self.command_id(&saga.step, saga.direction);
-        if !open || reply.command_id != command || reply.saga_id != self.saga_id {
+        let awaited = reply.command_id == command && reply.saga_id == self.saga_id;
+        if !(open || removed(Guard::EndIsTheEnd)) || !(awaited || removed(Guard::ReplyIsAwaited)) {
             return Taken::Ignored;
         }
         if stuck {
@@ -98,7 +100,9 @@ impl<D: Clone> Turn<'_, D> {
             (Answer::Refused(_), _) if stuck => self.again(),
             (Answer::Refused(reason), _) if self.refusal_is_final() => self.refused(reason),
             (Answer::Refused(reason), _) => {
-                if reply.attempt != self.saga.attempt || self.saga.waiting != Waiting::Reply {
+                let present = reply.attempt == self.saga.attempt;
+                let waiting = self.saga.waiting == Waiting::Reply;
+                if !(present && waiting || removed(Guard::RefusalOfTheAttempt)) {
                     return Taken::Ignored;
                 }
                 self.note(What::Refused, Some(reason.clone()));
@@ -286,6 +290,9 @@ impl<D: Clone> Turn<'_, D> {
             before_pivot && self.saga.direction == Direction::Forward
         });
         if compensable {
+            if removed(Guard::UndoTheUnanswered) {
+                self.saga.possibly_done.pop();
+            }
             return self.turn_back(reason);
         }
         self.saga.failed_step.get_or_insert_with(|| self.saga.step.clone());

@@ -85,6 +85,9 @@ pub(crate) struct Shop {
 pub(crate) const SHOP_STORE: &str = "shop-orders";
 
 impl Shop {
+    /// How many attempts to tell of an order fail at most.
+    pub(crate) const REFUSALS: u32 = 2;
+
     pub(crate) fn new() -> Self {
         Self { store: None }
     }
@@ -114,7 +117,7 @@ impl Participant for Shop {
         if refuse {
             return Ok(Answer::refused("as the test wants it"));
         }
-        if before.is_some() && number.is_multiple_of(3) && command.attempt <= 2 {
+        if before.is_some() && number.is_multiple_of(3) && command.attempt <= Self::REFUSALS {
             return Ok(Answer::refused("nobody at home"));
         }
         let found = store.get(&command.saga_id)?;

@@ -13,6 +13,7 @@ mod chaos;
 mod checkout;
 mod hand;
 mod killed;
+mod mutants;
 mod order;
 mod processes;
 mod simulated;

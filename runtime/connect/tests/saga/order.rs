@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidemill_connect::saga::{Call, Saga, SagaTopics, Undo};
 
+pub(crate) const SAGA: &str = "place-order";
 pub(crate) const REQUESTS: &str = "orders";
 pub(crate) const REPLIES: &str = "order-replies";
 pub(crate) const OUTCOMES: &str = "order-outcomes";
@@ -85,6 +86,11 @@ impl Pace {
         attempts: 3,
         undo_attempts: 4,
     };
+
+    /// The longest pause between two attempts.
+    pub(crate) fn pause_max(self) -> Duration {
+        self.pause * 4
+    }
 }
 
 pub(crate) fn topics() -> SagaTopics {
@@ -118,23 +124,25 @@ pub(crate) fn saga(pace: Pace) -> Saga<Order> {
             .keyed_by(key)
             .timeout(pace.timeout)
             .attempts(pace.attempts)
-            .back_off(pace.pause, pace.pause * 4)
+            .back_off(pace.pause, pace.pause_max())
     };
     let last = |step: usize| {
         let payload = move |order: &Order| amount(order, step, &order.customer, 0);
-        Call::to(STEPS[step].1, payload).timeout(pace.timeout).back_off(pace.pause, pace.pause * 4)
+        Call::to(STEPS[step].1, payload)
+            .timeout(pace.timeout)
+            .back_off(pace.pause, pace.pause_max())
     };
     let undo = |payload: fn(&Order) -> Amount| {
         Undo::with(payload)
             .timeout(pace.timeout)
             .attempts(pace.undo_attempts)
-            .back_off(pace.pause, pace.pause * 4)
+            .back_off(pace.pause, pace.pause_max())
     };
     let paid = |order: &mut Order, payment: Option<String>| {
         order.payment = payment;
         Ok(())
     };
-    Saga::define("place-order")
+    Saga::define(SAGA)
         .step(STEPS[0].0, call(0, points, |order| order.customer.clone()))
         .compensate(undo(points))
         .step(STEPS[1].0, call(1, stock, |order| order.sku.clone()))

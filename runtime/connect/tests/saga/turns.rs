@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use tidemill_connect::saga::mutation::Guard;
 use tidemill_connect::saga::{Answer, Call, Direction, Reply, Saga, SagaError, Status, Undo, What};
 
 use crate::hand::{Hand, accomplished};
+use crate::mutants::Missed;
 use crate::order::{Order, PIVOT, Pace, STEPS, saga};
 
 const ID: &str = "order-1";
@@ -195,6 +197,10 @@ fn sg6_a_compensation_that_fails_is_tried_again_with_longer_and_longer_pauses() 
     }
     hand.play(|_| Answer::done());
     assert_eq!(hand.status(), Some(Status::Compensated));
+    let refused = hand.transitions().into_iter().filter(|one| one.what == What::Refused);
+    let refused: Vec<(String, u32)> = refused.map(|one| (one.step, one.attempt)).collect();
+    let again = |attempt| ("reserve-stock".to_owned(), attempt);
+    assert_eq!(refused, [("charge".to_owned(), 1), again(1), again(2)], "each refusal once");
     assert_eq!(hand.dead_letters(), 0);
     assert_eq!(hand.saga.metrics().stuck(), 0);
 }
@@ -335,3 +341,47 @@ fn mistakes_of_a_definition_are_told() {
     let never = Saga::define("never").pivot("confirm", call().attempts(0)).build();
     assert!(matches!(never, Err(SagaError::Setting { .. })), "{never:?}");
 }
+
+/// What is missed if it is taken out.
+pub(crate) const MISSED: &[Missed] = &[
+    (
+        Guard::SecondRequest,
+        "sg3_duplicate_reordered_and_late_replies_change_nothing",
+        sg3_duplicate_reordered_and_late_replies_change_nothing,
+    ),
+    (
+        Guard::ReplyIsAwaited,
+        "sg3_duplicate_reordered_and_late_replies_change_nothing",
+        sg3_duplicate_reordered_and_late_replies_change_nothing,
+    ),
+    (
+        Guard::ReplyIsAwaited,
+        "sg3_a_reply_that_comes_after_the_saga_turned_back_does_not_turn_it_again",
+        sg3_a_reply_that_comes_after_the_saga_turned_back_does_not_turn_it_again,
+    ),
+    (
+        Guard::ReplyIsAwaited,
+        "sg3_replies_of_another_saga_or_for_nobody_are_ignored",
+        sg3_replies_of_another_saga_or_for_nobody_are_ignored,
+    ),
+    (
+        Guard::EndIsTheEnd,
+        "sg3_duplicate_reordered_and_late_replies_change_nothing",
+        sg3_duplicate_reordered_and_late_replies_change_nothing,
+    ),
+    (
+        Guard::EndIsTheEnd,
+        "sg6_a_compensation_that_never_works_leaves_the_saga_stuck_until_an_operator_settles_it",
+        sg6_a_compensation_that_never_works_leaves_the_saga_stuck_until_an_operator_settles_it,
+    ),
+    (
+        Guard::RefusalOfTheAttempt,
+        "sg6_a_compensation_that_fails_is_tried_again_with_longer_and_longer_pauses",
+        sg6_a_compensation_that_fails_is_tried_again_with_longer_and_longer_pauses,
+    ),
+    (
+        Guard::UndoTheUnanswered,
+        "sg1_each_step_unanswered_in_turn_is_undone_itself_too",
+        sg1_each_step_unanswered_in_turn_is_undone_itself_too,
+    ),
+];

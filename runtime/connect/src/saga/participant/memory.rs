@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::saga::message::{Answer, Command, Direction};
+use crate::saga::mutation::{Guard, removed};
 
 /// What is remembered of a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,13 +33,14 @@ pub(crate) fn plan(
     undone: Option<Option<Answer>>,
 ) -> Plan {
     match (direction, own, undone) {
-        (_, Some(Some(answer)), _) => Plan::Repeat(answer),
-        (Direction::Forward, Some(None), _) => {
+        (_, Some(Some(answer)), _) if !removed(Guard::Inbox) => Plan::Repeat(answer),
+        (Direction::Forward, Some(None), _) if !removed(Guard::CompensatedBefore) => {
             Plan::Repeat(Answer::refused("it was compensated before"))
         }
         (Direction::Compensation, _, Some(Some(Answer::Done(_)))) | (Direction::Forward, ..) => {
             Plan::Do
         }
+        (Direction::Compensation, ..) if removed(Guard::EmptyRollback) => Plan::Do,
         (Direction::Compensation, ..) => Plan::Bury,
     }
 }

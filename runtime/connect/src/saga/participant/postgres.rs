@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::memory::{Plan, is_remembered, plan};
 use crate::postgres::{NameError, TableName, is_transient, quoted};
 use crate::saga::message::{Answer, Command, Direction, Reply};
+use crate::saga::mutation::{Guard, removed};
 
 /// Serialises the creation of tables: `saga` as a number, part of the format.
 const CREATION_LOCK: i64 = 0x7361_6761;
@@ -265,8 +266,9 @@ impl PgParticipant {
                 tx.execute(&sql, &[&forward]).await.map_err(failed)?;
             }
             (Direction::Compensation, true) => {
+                let mark = if removed(Guard::MarkOfCompensation) { "answer" } else { "NULL" };
                 let sql = format!(
-                    "UPDATE {table} SET answer = NULL, handled_at = clock_timestamp()
+                    "UPDATE {table} SET answer = {mark}, handled_at = clock_timestamp()
                      WHERE command_id = $1"
                 );
                 tx.execute(&sql, &[&forward]).await.map_err(failed)?;

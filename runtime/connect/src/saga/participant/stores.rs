@@ -12,6 +12,7 @@ use super::Participant;
 use super::memory::{Plan, Remembered, is_remembered, plan};
 use crate::saga::deadline::Deadlines;
 use crate::saga::message::{Answer, Command, Reply};
+use crate::saga::mutation::{Guard, removed};
 
 pub(super) struct Handler<P> {
     participant: P,
@@ -79,8 +80,8 @@ impl<P: Participant> Handler<P> {
         };
         if is_remembered(command, &answer) {
             self.remember(context, &id, Some(answer.clone()))?;
-            if let Some(undone) = &undone {
-                self.remember(context, undone, None)?;
+            if let Some(undone) = undone.filter(|_| !removed(Guard::MarkOfCompensation)) {
+                self.remember(context, &undone, None)?;
             }
         }
         Ok(answer)
