@@ -4,6 +4,7 @@
 
 mod files;
 mod layers;
+mod links;
 mod registers;
 mod text;
 
