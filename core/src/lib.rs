@@ -4,6 +4,7 @@
 //!
 //! * [`record`]: what flows;
 //! * [`serdes`]: between values and bytes;
+//! * [`window`]: spans of time, and keys in them;
 //! * [`topology`]: how processors are connected;
 //! * [`dsl`]: the same, in terms of streams and tables;
 //! * [`processor`]: what user code sees;
@@ -26,5 +27,6 @@ pub mod store;
 pub mod task;
 pub mod topology;
 pub mod transaction;
+pub mod window;
 
 pub use errors::BoxError;

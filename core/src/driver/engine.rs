@@ -24,6 +24,12 @@ enum Life {
     Closed,
 }
 
+/// The kind of store that a handle is for.
+pub(super) struct Expected {
+    pub(super) name: &'static str,
+    pub(super) fits: fn(StoreKind) -> bool,
+}
+
 pub(super) struct Engine {
     life: Life,
     globals: Option<Globals>,
@@ -207,15 +213,17 @@ impl Engine {
     pub(super) fn store<K: 'static, V: 'static>(
         &self,
         name: &str,
-        kind: Option<StoreKind>,
+        kind: Option<Expected>,
     ) -> Result<Rc<RefCell<StoreCore<K, V>>>, DriverError> {
         let global = || self.globals.as_ref().and_then(|globals| globals.store(name));
         let found = self.task()?.store(name).or_else(global);
         let found = found.ok_or_else(|| self.unknown_store(name))?;
         let wrong =
             |actual, expected| StoreError::WrongType { store: name.to_owned(), actual, expected };
-        if kind.is_some_and(|kind| kind != found.spec().kind) {
-            return Err(wrong("key-value store", "timestamped key-value store").into());
+        if let Some(Expected { name, fits }) = kind
+            && !fits(found.spec().kind)
+        {
+            return Err(wrong(found.spec().kind.name(), name).into());
         }
         let handle: Rc<dyn Any> = found.handle();
         let types = std::any::type_name::<(K, V)>();

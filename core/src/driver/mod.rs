@@ -23,6 +23,7 @@ mod error;
 mod globals;
 mod input;
 mod output;
+mod stores;
 mod topics;
 
 use std::borrow::Borrow;
@@ -40,7 +41,7 @@ use crate::record::{OwnedRecord, StreamTime, Timestamp};
 use crate::serdes::Serde;
 use crate::store::{KeyValueStore, StoreKind, TimestampedKeyValueStore};
 use crate::topology::Topology;
-use engine::Engine;
+use engine::{Engine, Expected};
 
 /// The engine, shared by the driver and its topics.
 type SharedEngine = Rc<RefCell<Engine>>;
@@ -183,7 +184,9 @@ impl TopologyTestDriver {
         name: &str,
     ) -> Result<TimestampedKeyValueStore<K, V>, DriverError> {
         let engine = self.engine.try_borrow().map_err(|_| DriverError::Busy)?;
-        let core = engine.store(name, Some(StoreKind::TimestampedKeyValue))?;
+        let fits = |kind| kind == StoreKind::TimestampedKeyValue;
+        let expected = Expected { name: "timestamped key-value store", fits };
+        let core = engine.store(name, Some(expected))?;
         Ok(TimestampedKeyValueStore::new(core))
     }
 

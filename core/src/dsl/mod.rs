@@ -35,6 +35,7 @@ mod stateless;
 mod stream;
 mod table;
 
+pub use crate::window::{Window, Windowed};
 pub use branch::{Branched, BranchedKStream};
 pub use builder::StreamsBuilder;
 pub use cogroup::CogroupedKStream;

@@ -1,6 +1,6 @@
 //! What a processor can do besides computing: forward, read stores, schedule, ask for a commit.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -17,10 +17,7 @@ use crate::record::{
     Origin, OwnedRecord, Partition, RawRecord, Record, RecordMetadata, StreamTime, TaskId,
     Timestamp,
 };
-use crate::store::{
-    ErasedReader, ErasedStore, KeyValueStore, Source, StoreCore, StoreError,
-    TimestampedKeyValueStore,
-};
+use crate::store::{ErasedReader, ErasedStore, Source, StoreError};
 
 /// An error that no handler absorbed: it travels to the task's caller without another question.
 #[derive(Debug)]
@@ -209,7 +206,7 @@ fn is_broken_store(error: &BoxError) -> bool {
 pub struct ProcessorContext<'c, 't, K, V> {
     pub(super) task: &'c mut TaskContext<'t>,
     children: &'c Children<K, V>,
-    node: usize,
+    pub(super) node: usize,
     pub(super) name: &'c str,
 }
 
@@ -286,88 +283,6 @@ impl<'c, 't, K, V> ProcessorContext<'c, 't, K, V> {
     pub fn cancel(&mut self, handle: PunctuationHandle) {
         self.task.shared.punctuations.cancel(handle);
     }
-
-    /// Returns the handle of a plain store that this processor is connected to.
-    ///
-    /// # Errors
-    /// If it is not connected to a store of that name, or the store has other types.
-    pub fn key_value_store<SK: 'static, SV: 'static>(
-        &self,
-        name: &str,
-    ) -> Result<KeyValueStore<SK, SV>, StoreError> {
-        self.core(name).map(KeyValueStore::new)
-    }
-
-    /// Returns the handle of a timestamped store, for example of a table of the DSL.
-    ///
-    /// # Errors
-    /// As [`ProcessorContext::key_value_store`].
-    pub fn timestamped_key_value_store<SK: 'static, SV: 'static>(
-        &self,
-        name: &str,
-    ) -> Result<TimestampedKeyValueStore<SK, SV>, StoreError> {
-        self.core(name).map(TimestampedKeyValueStore::new)
-    }
-
-    pub(crate) fn core<SK: 'static, SV: 'static>(
-        &self,
-        name: &str,
-    ) -> Result<Rc<RefCell<StoreCore<SK, SV>>>, StoreError> {
-        open_store(self, name)
-    }
-}
-
-/// Finds the stores that a processor is connected to, whatever it forwards.
-pub(crate) trait StoreAccess {
-    fn store(&self, name: &str) -> Result<&dyn ErasedStore, StoreError>;
-}
-
-impl<K, V> StoreAccess for ProcessorContext<'_, '_, K, V> {
-    fn store(&self, name: &str) -> Result<&dyn ErasedStore, StoreError> {
-        let connected = &self.task.shared.connected[self.node];
-        let found = connected.iter().find(|store| store.spec().name == name).ok_or_else(|| {
-            let (processor, store) = (self.name.to_owned(), name.to_owned());
-            let connected = list(connected.iter().map(|s| &*s.spec().name));
-            if self.task.shared.globals.iter().any(|global| global.name() == name) {
-                let wanted = "store of its own, but a global one (global_key_value_store)";
-                return StoreError::NoSuchStore { processor, store, wanted, known: connected };
-            }
-            StoreError::NotConnected { processor, store, connected }
-        })?;
-        Ok(&**found)
-    }
-}
-
-/// Lists names for a message.
-pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-/// Takes the typed handle of a store.
-pub(crate) fn open_store<SK: 'static, SV: 'static>(
-    access: &dyn StoreAccess,
-    name: &str,
-) -> Result<Rc<RefCell<StoreCore<SK, SV>>>, StoreError> {
-    let found = access.store(name)?;
-    found.handle().downcast().map_err(|_| StoreError::WrongType {
-        store: name.to_owned(),
-        actual: found.type_name(),
-        expected: std::any::type_name::<(SK, SV)>(),
-    })
-}
-
-/// Takes a store whatever it is: one that no user can name.
-pub(crate) fn open_handle<T: 'static>(
-    access: &dyn StoreAccess,
-    name: &str,
-) -> Result<Rc<T>, StoreError> {
-    let found = access.store(name)?;
-    found.handle().downcast().map_err(|_| StoreError::WrongType {
-        store: name.to_owned(),
-        actual: found.type_name(),
-        expected: std::any::type_name::<T>(),
-    })
 }
 
 impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {

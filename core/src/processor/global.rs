@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::ProcessorContext;
-use super::context::list;
+use super::stores::list;
 use crate::store::{GlobalCore, ReadOnlyKeyValueStore, StoreError};
 
 impl<K, V> ProcessorContext<'_, '_, K, V> {

@@ -13,6 +13,7 @@ mod fixed_key;
 mod global;
 mod node;
 mod punctuation;
+mod stores;
 #[cfg(test)]
 mod tests;
 
@@ -21,14 +22,13 @@ use crate::record::Record;
 
 pub use collector::{Collector, Outgoing, SendError, SinkTopic};
 pub use context::ProcessorContext;
-pub(crate) use context::{
-    Current, Halt, StoreAccess, TaskContext, TaskShared, open_handle, open_store,
-};
+pub(crate) use context::{Current, Halt, TaskContext, TaskShared};
 pub(crate) use fixed_key::FixedKeyAdapter;
 pub use fixed_key::{FixedKeyProcessor, FixedKeyProcessorContext, FixedKeyRecord};
 pub(crate) use node::{Child, Children, Lifecycle, ProcessorNode, Receive};
 pub(crate) use punctuation::PunctuationQueue;
 pub use punctuation::{Punctuation, PunctuationHandle, PunctuationType};
+pub(crate) use stores::{StoreAccess, open_handle, open_store};
 
 /// Takes records of one type and forwards records of another.
 ///

@@ -1,14 +1,13 @@
 //! A store of one task: typed overlay, serdes and the committed bytes below.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::ops::Bound;
 use std::rc::Rc;
 
+use super::expiry::Expiry;
 use super::overlay::{Overlay, Slot};
 use super::stored::{decode_stored, serde_error};
-use super::{Order, StoreError, StoreIndex, StoreKind, StoreSpec, TaskStorage};
+use super::{StoreError, StoreIndex, StoreSpec, TaskStorage};
 use crate::BoxError;
 use crate::record::{Headers, Origin, Timestamp};
 use crate::serdes::{Encoded, SerdeError, SharedSerde};
@@ -36,49 +35,25 @@ impl<V> Update<(), V> {
     }
 }
 
-/// A record for a changelog.
-pub(crate) struct Logged<'a> {
-    pub(crate) key: &'a [u8],
-    pub(crate) value: Option<&'a [u8]>,
-    /// `None`: the time of the wall clock.
-    pub(crate) timestamp: Option<Timestamp>,
-    pub(crate) headers: &'a Headers,
-}
-
-/// Takes a changelog record.
-pub(crate) type ChangelogWriter<'a> = dyn FnMut(Logged<'_>) -> Result<(), BoxError> + 'a;
-
-/// What a task does with each of its stores, whatever their types.
-pub(crate) trait ErasedStore {
-    fn spec(&self) -> &StoreSpec;
-    /// Serialises every dirty entry once: to `log`, and staged.
-    fn flush(&self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError>;
-    /// After the commit was published: evicts down to the bound.
-    fn end_interval(&self, bytes_max: usize);
-    /// Bytes (estimated) that are held, and those of them that only a commit frees.
-    fn held_bytes(&self) -> (usize, usize);
-    /// The typed handle, to be downcast once per processor.
-    fn handle(&self) -> Rc<dyn Any>;
-    fn type_name(&self) -> &'static str;
-}
-
 /// A store with its types.
 pub(crate) struct StoreCore<K, V> {
-    spec: StoreSpec,
-    index: StoreIndex,
-    changelog: String,
+    pub(super) spec: StoreSpec,
+    pub(super) index: StoreIndex,
+    pub(super) changelog: String,
     key_serde: SharedSerde<K>,
-    value_serde: SharedSerde<V>,
-    storage: SharedStorage,
+    pub(super) value_serde: SharedSerde<V>,
+    pub(super) storage: SharedStorage,
     /// Timestamp of the record in process: what plain puts are logged with.
     now: Rc<Cell<Timestamp>>,
     /// The source record in process.
     origin: Rc<Cell<Origin>>,
-    overlay: Overlay<V>,
-    scratch: Vec<u8>,
-    poisoned: bool,
+    pub(super) overlay: Overlay<V>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) poisoned: bool,
     /// What writes are logged with, if somebody said so.
     log_headers: Option<Headers>,
+    /// Of a store whose entries expire.
+    pub(super) expiry: Option<Expiry>,
     /// Whether changes carry the old value.
     pub(crate) send_old_values: bool,
 }
@@ -105,6 +80,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     pub(crate) fn new(parts: StoreParts<K, V>) -> Self {
         Self {
             changelog: parts.spec.changelog_topic(&parts.application_id),
+            expiry: Expiry::of(&parts.spec),
             spec: parts.spec,
             index: parts.index,
             key_serde: parts.key_serde,
@@ -124,10 +100,6 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         serde_error(&self.spec, operation, cause)
     }
 
-    pub(super) fn end_interval(&mut self, bytes_max: usize) {
-        self.overlay.end_interval(bytes_max);
-    }
-
     pub(super) fn held_bytes(&self) -> (usize, usize) {
         (self.overlay.bytes(), self.overlay.dirty_bytes())
     }
@@ -139,6 +111,9 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     /// Reads a key: its value and the timestamp of its last update.
     pub(crate) fn get(&mut self, key: &K) -> Result<Option<(&V, Timestamp)>, StoreError> {
         let slot = self.locate(key)?;
+        if self.is_hidden(slot)? {
+            return Ok(None);
+        }
         let entry = self.overlay.entry(slot);
         Ok(entry.value.as_ref().map(|value| (value, entry.timestamp)))
     }
@@ -158,9 +133,28 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     ) -> Result<(), StoreError> {
         let value = value.filter(|value| !self.value_serde.is_null(value));
         let slot = self.locate(key)?;
+        self.set(slot, value, timestamp)
+    }
+
+    /// Writes an entry that has no value yet, by its stored key: without looking for one.
+    pub(super) fn put_new(
+        &mut self,
+        stored_key: &[u8],
+        value: V,
+        timestamp: Timestamp,
+    ) -> Result<(), StoreError> {
+        let slot = match self.overlay.find(stored_key) {
+            Some(slot) => slot,
+            None => self.overlay.insert_clean(stored_key, None, Timestamp(-1), 0),
+        };
+        self.set(slot, Some(value), timestamp)
+    }
+
+    fn set(&mut self, slot: Slot, value: Option<V>, at: Timestamp) -> Result<(), StoreError> {
+        self.note_write(slot, value.is_none())?;
         let entry = self.overlay.entry_mut(slot);
         entry.value = value;
-        entry.timestamp = timestamp;
+        entry.timestamp = at;
         if let Some(headers) = &self.log_headers {
             entry.headers.clone_from(headers);
         }
@@ -188,6 +182,11 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         Ok(())
     }
 
+    /// Returns whether a value stands for null.
+    pub(super) fn is_null(&self, value: &V) -> bool {
+        self.value_serde.is_null(value)
+    }
+
     /// Replaces a key's value by what `apply` makes of it. The timestamp becomes the larger of the
     /// stored and the given one.
     ///
@@ -204,6 +203,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         apply: impl FnOnce(Option<V>) -> Result<Option<V>, BoxError>,
     ) -> Result<Option<Update<(), V>>, BoxError> {
         let slot = self.locate(key)?;
+        self.hide_expired(slot)?;
         self.remember_forwarded(slot);
         let entry = self.overlay.entry_mut(slot);
         let before = if fallible { entry.value.clone() } else { entry.value.take() };
@@ -216,7 +216,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         // a deletion has no value to carry a timestamp: its tombstone takes the record's, as in
         // Java
         let stored = if after.is_some() { updated } else { timestamp };
-        Ok(self.write(slot, after, (stored, updated), headers))
+        Ok(self.write(slot, after, (stored, updated), headers)?)
     }
 
     /// Sets a key's value and timestamp, whatever they were; `None` deletes it.
@@ -231,8 +231,9 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     ) -> Result<Option<Update<(), V>>, StoreError> {
         let value = value.filter(|value| !self.value_serde.is_null(value));
         let slot = self.locate(key)?;
+        self.hide_expired(slot)?;
         self.remember_forwarded(slot);
-        Ok(self.write(slot, value, (timestamp, timestamp), headers))
+        self.write(slot, value, (timestamp, timestamp), headers)
     }
 
     /// Keeps the value that those below know, before the first change that they don't.
@@ -252,8 +253,9 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         value: Option<V>,
         (stored, forwarded): (Timestamp, Timestamp),
         headers: &Headers,
-    ) -> Option<Update<(), V>> {
+    ) -> Result<Option<Update<(), V>>, StoreError> {
         let caching = self.spec.caching;
+        self.note_write(slot, value.is_none())?;
         let entry = self.overlay.entry_mut(slot);
         entry.timestamp = stored;
         entry.value = value;
@@ -264,12 +266,12 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         }
         self.overlay.mark_dirty(slot);
         if caching {
-            return None;
+            return Ok(None);
         }
         let entry = self.overlay.entry_mut(slot);
         let (new, old) = (entry.value.clone(), entry.forwarded.take());
         let (headers, origin) = (headers.clone(), self.origin.get());
-        Some(Update { key: (), new, old, timestamp: forwarded, headers, origin })
+        Ok(Some(Update { key: (), new, old, timestamp: forwarded, headers, origin }))
     }
 
     /// Takes the changes that caching held back, in the order of their last write.
@@ -320,47 +322,6 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
             .map_err(|cause| serde_error(&self.spec, "deserialize a key", cause))
     }
 
-    /// Returns up to `limit` entries of the range, own writes included, in byte order.
-    pub(super) fn page(
-        &mut self,
-        from: Bound<&[u8]>,
-        to: Bound<&[u8]>,
-        order: Order,
-        limit: usize,
-    ) -> Result<Page<V>, StoreError> {
-        let committed = self.storage.borrow().scan(self.index, (from, to), order, limit)?;
-        let exhausted = committed.len() < limit;
-        let mut merged = std::collections::BTreeMap::new();
-        let mut last = None;
-        for (key, stored) in committed {
-            let (value, timestamp) = self.decode(&stored)?;
-            last = Some(key.clone());
-            merged.insert(key, Some((value, timestamp)));
-        }
-        // own writes beyond the last committed key belong to the next page, unless there is none
-        let within = |key: &[u8]| match (&last, exhausted, order) {
-            (_, true, _) | (None, ..) => true,
-            (Some(last), _, Order::Ascending) => key <= &**last,
-            (Some(last), _, Order::Descending) => key >= &**last,
-        };
-        for slot in self.overlay.dirty() {
-            let entry = self.overlay.entry(*slot);
-            let inside = std::ops::RangeBounds::contains(&(from, to), &*entry.key);
-            if inside && within(&entry.key) {
-                let value = entry.value.clone().map(|value| (value, entry.timestamp));
-                merged.insert(entry.key.clone(), value);
-            }
-        }
-        let mut entries: Vec<_> = merged
-            .into_iter()
-            .filter_map(|(key, value)| value.map(|(value, timestamp)| (key, value, timestamp)))
-            .collect();
-        if order == Order::Descending {
-            entries.reverse();
-        }
-        Ok(Page { entries, resume_after: if exhausted { None } else { last } })
-    }
-
     fn write_key(&self, key: &K, out: &mut Vec<u8>) -> Result<(), StoreError> {
         match self.key_serde.serialize(&self.changelog, key, out) {
             Ok(Encoded::Bytes) => Ok(()),
@@ -398,83 +359,7 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         Ok(self.overlay.insert_clean(key, value, timestamp, length))
     }
 
-    fn decode(&self, stored: &[u8]) -> Result<(V, Timestamp), StoreError> {
+    pub(super) fn decode(&self, stored: &[u8]) -> Result<(V, Timestamp), StoreError> {
         decode_stored(&self.spec, &self.changelog, &self.value_serde, stored)
-    }
-
-    pub(super) fn flush_dirty(&mut self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError> {
-        if self.poisoned {
-            return Err(StoreError::Poisoned { store: self.spec.name.clone() }.into());
-        }
-        let prefix = if self.spec.kind == StoreKind::TimestampedKeyValue { 8 } else { 0 };
-        let mut bytes = std::mem::take(&mut self.scratch);
-        for slot in self.overlay.dirty_in_order() {
-            let entry = self.overlay.entry(slot);
-            bytes.clear();
-            let mut encoded = Encoded::Null;
-            if let Some(value) = &entry.value {
-                bytes.extend_from_slice(&entry.timestamp.0.to_be_bytes()[..prefix]);
-                encoded = self
-                    .value_serde
-                    .serialize(&self.changelog, value, &mut bytes)
-                    .map_err(|cause| serde_error(&self.spec, "serialize a value", cause))?;
-            }
-            let stored = (encoded == Encoded::Bytes).then_some(&bytes[..]);
-            let timestamp = entry.timestamp;
-            if self.spec.logging {
-                log(Logged {
-                    key: &entry.key,
-                    value: stored.map(|stored| &stored[prefix..]),
-                    timestamp: Some(timestamp),
-                    headers: &entry.headers,
-                })?;
-            }
-            self.storage.borrow_mut().stage(self.index, &entry.key, stored);
-            let length = bytes.len();
-            self.overlay.note_value_bytes(slot, length);
-        }
-        self.scratch = bytes;
-        self.overlay.mark_flushed();
-        Ok(())
-    }
-}
-
-/// A piece of a range scan.
-#[derive(Debug)]
-pub(super) struct Page<V> {
-    pub(super) entries: Vec<(Box<[u8]>, V, Timestamp)>,
-    /// Where the next page begins (exclusive); `None` if this was the last.
-    pub(super) resume_after: Option<Box<[u8]>>,
-}
-
-/// The erased side of a shared store.
-pub(crate) struct SharedStore<K, V> {
-    pub(crate) spec: StoreSpec,
-    pub(crate) core: Rc<RefCell<StoreCore<K, V>>>,
-}
-
-impl<K: 'static, V: Clone + 'static> ErasedStore for SharedStore<K, V> {
-    fn spec(&self) -> &StoreSpec {
-        &self.spec
-    }
-
-    fn flush(&self, log: &mut ChangelogWriter<'_>) -> Result<(), BoxError> {
-        self.core.borrow_mut().flush_dirty(log)
-    }
-
-    fn end_interval(&self, bytes_max: usize) {
-        self.core.borrow_mut().end_interval(bytes_max);
-    }
-
-    fn held_bytes(&self) -> (usize, usize) {
-        self.core.borrow().held_bytes()
-    }
-
-    fn handle(&self) -> Rc<dyn Any> {
-        Rc::clone(&self.core) as Rc<dyn Any>
-    }
-
-    fn type_name(&self) -> &'static str {
-        std::any::type_name::<(K, V)>()
     }
 }

@@ -41,6 +41,20 @@ pub enum StoreError {
         /// The store's name.
         store: String,
     },
+    /// A changelog record whose key can't be one of the store.
+    #[error(
+        "the changelog of store {store} has a record with a key of {length} bytes, but the \
+         shortest key of such a store has {shortest}: it was written by something else, or the \
+         store was of another kind before; reset the application to begin anew"
+    )]
+    ForeignKey {
+        /// The store's name.
+        store: String,
+        /// Bytes of the key.
+        length: usize,
+        /// Bytes that the shortest key has.
+        shortest: usize,
+    },
     /// The processor is not connected to a store of that name.
     #[error("processor {processor} has no store {store} (connected: {connected})")]
     NotConnected {

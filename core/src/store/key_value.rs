@@ -4,16 +4,13 @@
 //! downcast. It belongs to its task and must not outlive it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Bound, RangeBounds};
 use std::rc::Rc;
 
+use super::scan::Scan;
 use super::{Order, StoreCore, StoreError};
 use crate::record::{Headers, Timestamp};
-
-/// Entries that a scan fetches at a time.
-const PAGE_ENTRIES: usize = 256;
 
 /// A value and the timestamp of its last update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,10 +21,11 @@ pub struct ValueAndTimestamp<V> {
     pub timestamp: Timestamp,
 }
 
+/// Gives a handle what all handles have.
 macro_rules! shared_handle {
-    ($name:ident) => {
+    ($name:ident, $key:ty) => {
         impl<K, V> $name<K, V> {
-            pub(crate) fn new(core: Rc<RefCell<StoreCore<K, V>>>) -> Self {
+            pub(crate) fn new(core: Rc<RefCell<StoreCore<$key, V>>>) -> Self {
                 Self { core }
             }
         }
@@ -51,7 +49,9 @@ pub struct KeyValueStore<K, V> {
     core: Rc<RefCell<StoreCore<K, V>>>,
 }
 
-shared_handle!(KeyValueStore);
+pub(super) use shared_handle;
+
+shared_handle!(KeyValueStore, K);
 
 impl<K: 'static, V: Clone + 'static> KeyValueStore<K, V> {
     /// Returns the value of a key.
@@ -138,7 +138,7 @@ pub struct TimestampedKeyValueStore<K, V> {
     core: Rc<RefCell<StoreCore<K, V>>>,
 }
 
-shared_handle!(TimestampedKeyValueStore);
+shared_handle!(TimestampedKeyValueStore, K);
 
 impl<K: 'static, V: Clone + 'static> TimestampedKeyValueStore<K, V> {
     /// Returns value and timestamp of a key.
@@ -202,21 +202,14 @@ impl<V: Clone + 'static> TimestampedKeyValueStore<Vec<u8>, V> {
             Bound::Excluded(after)
         });
         let from = Bound::Included(prefix);
-        let core = Rc::clone(&self.core);
-        let order = Order::Ascending;
-        KeyValueIterator { core, from, to, order, page: VecDeque::new(), done: false }
+        KeyValueIterator { scan: Scan::new(&self.core, [(from, to)].into(), Order::Ascending) }
     }
 }
 
 /// Iterates over a range of a store, a page at a time.
 #[derive(Debug)]
 pub struct KeyValueIterator<K, V> {
-    core: Rc<RefCell<StoreCore<K, V>>>,
-    from: Bound<Vec<u8>>,
-    to: Bound<Vec<u8>>,
-    order: Order,
-    page: VecDeque<(Box<[u8]>, V, Timestamp)>,
-    done: bool,
+    scan: Scan<K, V>,
 }
 
 impl<K: 'static, V: Clone + 'static> KeyValueIterator<K, V> {
@@ -230,33 +223,8 @@ impl<K: 'static, V: Clone + 'static> KeyValueIterator<K, V> {
             Bound::Excluded(key) => core.borrow().key_bytes(key).map(Bound::Excluded),
             Bound::Unbounded => Ok(Bound::Unbounded),
         };
-        Ok(Self {
-            from: bytes(range.start_bound())?,
-            to: bytes(range.end_bound())?,
-            core: Rc::clone(core),
-            order,
-            page: VecDeque::new(),
-            done: false,
-        })
-    }
-
-    fn fetch(&mut self) -> Result<(), StoreError> {
-        let from = self.from.as_ref().map(Vec::as_slice);
-        let to = self.to.as_ref().map(Vec::as_slice);
-        let page = self.core.borrow_mut().page(from, to, self.order, PAGE_ENTRIES)?;
-        let inside = |(key, ..): &(Box<[u8]>, V, Timestamp)| (from, to).contains(&**key);
-        assert!(
-            page.entries.first().is_none_or(inside) && page.entries.last().is_none_or(inside),
-            "INV-12: a scan of {:?} came back to what it had passed",
-            self.core.borrow(),
-        );
-        self.page = page.entries.into();
-        match (page.resume_after, self.order) {
-            (None, _) => self.done = true,
-            (Some(last), Order::Ascending) => self.from = Bound::Excluded(last.into_vec()),
-            (Some(last), Order::Descending) => self.to = Bound::Excluded(last.into_vec()),
-        }
-        Ok(())
+        let range = (bytes(range.start_bound())?, bytes(range.end_bound())?);
+        Ok(Self { scan: Scan::new(core, [range].into(), order) })
     }
 }
 
@@ -264,14 +232,11 @@ impl<K: 'static, V: Clone + 'static> Iterator for KeyValueIterator<K, V> {
     type Item = Result<(K, V), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        while self.page.is_empty() && !self.done {
-            if let Err(error) = self.fetch() {
-                self.done = true;
-                return Some(Err(error));
-            }
-        }
-        let (key, value, _) = self.page.pop_front()?;
-        let key = self.core.borrow().key_from(&key);
+        let (key, value, _) = match self.scan.next_entry()? {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let key = self.scan.core.borrow().key_from(&key);
         Some(key.map(|key| (key, value)))
     }
 }

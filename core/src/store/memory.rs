@@ -9,13 +9,20 @@ use super::{
 };
 
 type Contents = BTreeMap<Box<[u8]>, Box<[u8]>>;
-type StagedWrite = (StoreIndex, Box<[u8]>, Option<Box<[u8]>>);
+
+/// A write that waits for its commit.
+#[derive(Debug)]
+enum Staged {
+    Put(Box<[u8]>, Box<[u8]>),
+    Delete(Box<[u8]>),
+    DeleteRange(Box<[u8]>, Box<[u8]>),
+}
 
 /// Ordered maps, one per store.
 #[derive(Debug, Default)]
 pub struct MemoryStorage {
     stores: BTreeMap<StoreIndex, Contents>,
-    staged: Vec<StagedWrite>,
+    staged: Vec<(StoreIndex, Staged)>,
     checkpoint: Checkpoint,
 }
 
@@ -28,7 +35,7 @@ impl MemoryStorage {
 }
 
 /// Returns true if no key can lie in the range; `BTreeMap::range` panics on some of those.
-fn is_empty_range((from, to): KeyRange<'_>) -> bool {
+pub(super) fn is_empty_range((from, to): KeyRange<'_>) -> bool {
     match (from, to) {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
         (Bound::Included(a), Bound::Included(b)) => a > b,
@@ -76,7 +83,15 @@ impl TaskStorage for MemoryStorage {
     }
 
     fn stage(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
-        self.staged.push((store, key.into(), value.map(Into::into)));
+        let write = match value {
+            Some(value) => Staged::Put(key.into(), value.into()),
+            None => Staged::Delete(key.into()),
+        };
+        self.staged.push((store, write));
+    }
+
+    fn stage_delete_range(&mut self, store: StoreIndex, from: &[u8], to: &[u8]) {
+        self.staged.push((store, Staged::DeleteRange(from.into(), to.into())));
     }
 
     fn discard(&mut self) {
@@ -85,12 +100,13 @@ impl TaskStorage for MemoryStorage {
 
     fn publish(&mut self, checkpoint: Checkpoint, _: Acknowledged) -> Result<(), StoreError> {
         checkpoint.assert_follows(&self.checkpoint);
-        for (store, key, value) in mem::take(&mut self.staged) {
+        for (store, write) in mem::take(&mut self.staged) {
             let entries = self.stores.entry(store).or_default();
-            match value {
-                Some(value) => entries.insert(key, value),
-                None => entries.remove(&key),
-            };
+            match write {
+                Staged::Put(key, value) => drop(entries.insert(key, value)),
+                Staged::Delete(key) => drop(entries.remove(&key)),
+                Staged::DeleteRange(from, to) => entries.retain(|key, _| *key < from || *key >= to),
+            }
         }
         self.checkpoint = checkpoint;
         Ok(())

@@ -9,6 +9,8 @@
 //!                             dyn TaskStorage         committed bytes: RocksDB, or memory in tests
 //! ```
 //!
+//! The entries of window and session stores expire: see `segments.rs` for how they lie.
+//!
 //! The rules:
 //! * Nothing enters [`TaskStorage`] before Kafka acknowledged the commit (INV-2). At a commit each
 //!   dirty entry is serialised once; the bytes go to the changelog and are *staged* in the storage.
@@ -20,32 +22,49 @@
 mod buffer;
 mod checkpoint;
 mod core_store;
+mod erased;
 mod error;
+mod expiry;
+mod flush;
 mod global;
 mod key_value;
 mod memory;
 mod overlay;
+mod page;
 mod read_only;
+mod replay;
+mod scan;
+mod segments;
+mod session_store;
 mod spec;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod window_key;
+mod window_scan;
+mod window_store;
 
 use std::fmt;
 use std::ops::Bound;
 
 pub(crate) use buffer::{BufferParts, ChangeBuffer, Evicted, SharedBuffer, Source, Waiting};
 pub use checkpoint::{Acknowledged, Checkpoint, InputPosition};
-pub(crate) use core_store::{
-    ChangelogWriter, ErasedStore, Logged, SharedStorage, SharedStore, StoreCore, StoreParts, Update,
-};
+pub(crate) use core_store::{SharedStorage, StoreCore, StoreParts, Update};
+pub(crate) use erased::{ChangelogWriter, ErasedStore, Logged, SharedStore};
 pub use error::StoreError;
 pub use global::GlobalStorage;
 pub(crate) use global::{ErasedReader, GlobalCore, ReaderEnv, SharedReader};
 pub use key_value::{KeyValueIterator, KeyValueStore, TimestampedKeyValueStore, ValueAndTimestamp};
 pub use memory::MemoryStorage;
 pub use read_only::{ReadOnlyIterator, ReadOnlyKeyValueStore};
-pub use spec::{StoreIndex, StoreKind, StoreSpec};
+pub use replay::StoredWrite;
+pub use segments::Segments;
+pub use session_store::SessionStore;
+pub use spec::{StoreIndex, StoreKind, StoreSpec, WindowSpec};
+pub(crate) use window_key::{session_key_serde, window_key_serde};
+pub(crate) use window_scan::WindowedCore;
+pub use window_scan::{WindowStoreIterator, WindowedIterator};
+pub use window_store::{TimestampedWindowStore, WindowStore};
 
 /// A range of keys in unsigned byte order.
 pub type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
@@ -65,8 +84,8 @@ pub type StoredEntry = (Box<[u8]>, Box<[u8]>);
 /// The committed contents of all stores of one task, and how far they go.
 ///
 /// Two implementations ship: RocksDB in the runtime, [`MemoryStorage`] for the test driver.
-/// The stored value of a [`StoreKind::TimestampedKeyValue`] store is the timestamp (8 bytes,
-/// big-endian) followed by the value; of a [`StoreKind::KeyValue`] store it is the value alone.
+/// The stored value of a timestamped store is the timestamp (8 bytes, big-endian) followed by the
+/// value; of the others it is the value alone.
 pub trait TaskStorage: fmt::Debug {
     /// Calls `visit` with the stored value if the key has one; returns whether it has.
     ///
@@ -97,6 +116,11 @@ pub trait TaskStorage: fmt::Debug {
     /// Keeps a write aside for the next [`TaskStorage::publish`]; `None` deletes the key. Reads do
     /// not see it.
     fn stage(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>);
+
+    /// Keeps aside, for the next [`TaskStorage::publish`], that all keys from `from` on, up to and
+    /// without `to`, are deleted: what is committed there and what was staged there before. The
+    /// entries are not read, and their space is given back.
+    fn stage_delete_range(&mut self, store: StoreIndex, from: &[u8], to: &[u8]);
 
     /// Forgets what was staged.
     fn discard(&mut self);

@@ -4,10 +4,13 @@
 //! up per record, and no allocation after its first. A *dirty* entry differs from what is
 //! committed; a *clean* one equals it and may be evicted at any commit.
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::KeyRange;
+use super::memory::is_empty_range;
 use crate::record::{Headers, Origin, Timestamp};
 
 /// One key of a store.
@@ -48,6 +51,8 @@ pub(super) struct Overlay<V> {
     entries: Vec<Option<Entry<V>>>,
     free: Vec<Slot>,
     dirty: Vec<Slot>,
+    /// The dirty entries in the order of their keys, once a scan asked for them.
+    sorted: Option<BTreeMap<Box<[u8]>, Slot>>,
     bytes: usize,
     dirty_bytes: usize,
     writes: u64,
@@ -62,6 +67,7 @@ impl<V> Overlay<V> {
             entries: Vec::new(),
             free: Vec::new(),
             dirty: Vec::new(),
+            sorted: None,
             bytes: 0,
             dirty_bytes: 0,
             writes: 0,
@@ -133,8 +139,12 @@ impl<V> Overlay<V> {
         if !written.dirty {
             written.dirty = true;
             let cost = cost(written);
+            let key = self.sorted.is_some().then(|| self.entry(slot).key.clone());
             self.dirty.push(slot);
             self.dirty_bytes += cost;
+            if let (Some(sorted), Some(key)) = (&mut self.sorted, key) {
+                sorted.insert(key, slot);
+            }
         }
     }
 
@@ -145,8 +155,15 @@ impl<V> Overlay<V> {
         self.dirty.clone()
     }
 
-    pub(super) fn dirty(&self) -> &[Slot] {
-        &self.dirty
+    /// Returns the dirty slots of a range, in the order of their keys.
+    pub(super) fn dirty_in(&mut self, range: KeyRange<'_>) -> Vec<Slot> {
+        if is_empty_range(range) {
+            return Vec::new();
+        }
+        let Self { sorted, dirty, entries, .. } = self;
+        let sort = || dirty.iter().map(|slot| (entry(entries, *slot).key.clone(), *slot)).collect();
+        let sorted = sorted.get_or_insert_with(sort);
+        sorted.range::<[u8], _>(range).map(|(_, slot)| *slot).collect()
     }
 
     /// Notes the serialised length of a value, for the bounds.
@@ -165,6 +182,9 @@ impl<V> Overlay<V> {
             entry.headers = Headers::new();
         }
         self.dirty_bytes = 0;
+        if let Some(sorted) = &mut self.sorted {
+            sorted.clear();
+        }
     }
 
     /// Makes dirty entries clean that came back to what is committed.
@@ -176,6 +196,7 @@ impl<V> Overlay<V> {
             let cost = cost(entry);
             self.dirty_bytes = self.dirty_bytes.saturating_sub(cost);
         }
+        self.sorted = None;
         let entries = &self.entries;
         self.dirty.retain(|slot| entry(entries, *slot).dirty);
     }
@@ -199,6 +220,11 @@ impl<V> Overlay<V> {
         );
         let kept = |slot: &Slot| self.entries[slot.0 as usize].is_some();
         assert!(self.dirty.iter().all(kept), "INV-12: a write that is not committed was evicted");
+    }
+
+    /// Forgets clean entries, whatever the bound.
+    pub(super) fn forget(&mut self, gone: impl Fn(&[u8]) -> bool) {
+        self.evict(0, |entry| gone(&entry.key));
     }
 
     fn evict(&mut self, bytes_goal: usize, evictable: impl Fn(&Entry<V>) -> bool) {

@@ -1,6 +1,6 @@
 //! Stored bytes as values, for whoever reads them: the task that owns a store, or all of them.
 
-use super::{StoreError, StoreKind, StoreSpec};
+use super::{StoreError, StoreSpec};
 use crate::record::Timestamp;
 use crate::serdes::{SerdeError, SharedSerde};
 
@@ -12,16 +12,14 @@ pub(super) fn decode_stored<V: 'static>(
     stored: &[u8],
 ) -> Result<(V, Timestamp), StoreError> {
     let fail = |cause| serde_error(spec, "deserialize a value", cause);
-    let (timestamp, value) = match spec.kind {
-        StoreKind::KeyValue => (Timestamp(-1), stored),
-        StoreKind::TimestampedKeyValue => match stored.split_first_chunk() {
-            Some((timestamp, value)) => (Timestamp(i64::from_be_bytes(*timestamp)), value),
-            None => {
-                let what = "a timestamped value";
-                let found = stored.len();
-                return Err(fail(SerdeError::Length { what, expected: 8, found }));
-            }
-        },
+    let (timestamp, value) = if spec.kind.is_timestamped() {
+        let (timestamp, value) = stored.split_first_chunk().ok_or_else(|| {
+            let (what, found) = ("a timestamped value", stored.len());
+            fail(SerdeError::Length { what, expected: 8, found })
+        })?;
+        (Timestamp(i64::from_be_bytes(*timestamp)), value)
+    } else {
+        (Timestamp(-1), stored)
     };
     let value = value_serde.deserialize(topic, Some(value)).map_err(fail)?;
     Ok((value, timestamp))

@@ -443,10 +443,11 @@ impl<R: RawRecord> Task<R> {
     }
 
     /// Returns how many records were processed and how many were dropped by handlers or by an
-    /// operator's own rules.
+    /// operator's own rules; a write to a store whose entry had expired counts as dropped, too.
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
-        (self.processed, self.shared.dropped)
+        let expired: u64 = self.stores.iter().map(|store| store.expired()).sum();
+        (self.processed, self.shared.dropped + expired)
     }
 
     /// Returns how many records a deduplication ignored: they were here before, or are older than

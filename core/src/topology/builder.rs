@@ -210,12 +210,14 @@ impl Topology {
     /// Adds a store and connects it to processors.
     ///
     /// # Errors
-    /// If the name is taken or illegal, or a processor is unknown.
+    /// If the name is taken or illegal, a processor is unknown, or the retention of a store of
+    /// windows is shorter than a window.
     pub fn add_state_store<K: 'static, V: Clone + 'static>(
         &mut self,
         store: StoreBuilder<K, V>,
         processors: &[&str],
     ) -> Result<&mut Self, TopologyError> {
+        store.check()?;
         self.add_store(store.build(), processors)
     }
 

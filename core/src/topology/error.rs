@@ -135,6 +135,19 @@ pub enum TopologyError {
         /// The operator.
         node: String,
     },
+    /// A store that would lose windows before they are over.
+    #[error(
+        "store {store} keeps windows for {retention_ms} ms, but a window has {size_ms} ms: the \
+         retention must not be shorter"
+    )]
+    Retention {
+        /// The store.
+        store: String,
+        /// How long it keeps windows, in milliseconds.
+        retention_ms: i64,
+        /// The size of a window, in milliseconds.
+        size_ms: i64,
+    },
     /// The types of an edge do not fit.
     #[error("{child} takes {takes}, but its parent {parent} forwards {forwards}")]
     TypeMismatch {

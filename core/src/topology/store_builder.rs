@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::TopologyError;
 use crate::record::{Origin, Timestamp};
 use crate::serdes::{Serde, SharedSerde};
 use crate::store::{
-    BufferParts, ErasedReader, ErasedStore, GlobalCore, ReaderEnv, SharedBuffer, SharedReader,
-    SharedStorage, SharedStore, StoreCore, StoreIndex, StoreKind, StoreParts, StoreSpec,
+    BufferParts, ErasedReader, ErasedStore, GlobalCore, ReaderEnv, Segments, SharedBuffer,
+    SharedReader, SharedStorage, SharedStore, StoreCore, StoreIndex, StoreKind, StoreParts,
+    StoreSpec, WindowSpec, session_key_serde, window_key_serde,
 };
+use crate::window::Windowed;
 
 /// What instantiating a store takes.
 pub(crate) struct StoreEnv {
@@ -56,7 +60,8 @@ impl StoreDef {
     }
 }
 
-/// Declares a store. Made by [`key_value_store`] or [`timestamped_key_value_store`].
+/// Declares a store. Made by [`key_value_store`], [`timestamped_key_value_store`],
+/// [`window_store`], [`timestamped_window_store`] or [`session_store`].
 pub struct StoreBuilder<K, V> {
     spec: StoreSpec,
     key_serde: SharedSerde<K>,
@@ -96,7 +101,98 @@ pub fn timestamped_key_value_store<K, V>(
     )
 }
 
+/// Declares a store of windows (`Stores.persistentWindowStore`). Windows of `window_size` are kept
+/// for `retention`, which must not be shorter. With `retain_duplicates` a second value of a key and
+/// window is kept beside the first.
+///
+/// Its handle is a [`WindowStore`](crate::store::WindowStore).
+pub fn window_store<K: 'static, V>(
+    name: impl Into<String>,
+    (retention, window_size): (Duration, Duration),
+    retain_duplicates: bool,
+    key_serde: impl Serde<K>,
+    value_serde: impl Serde<V>,
+) -> StoreBuilder<Windowed<K>, V> {
+    let kind = StoreKind::Window(window_spec(retention, window_size, retain_duplicates));
+    StoreBuilder::windowed(StoreSpec::new(name, kind), Arc::new(key_serde), Arc::new(value_serde))
+}
+
+/// Declares a store of windows that keeps a timestamp beside each value
+/// (`Stores.persistentTimestampedWindowStore`). See [`window_store`].
+///
+/// Its handle is a [`TimestampedWindowStore`](crate::store::TimestampedWindowStore).
+pub fn timestamped_window_store<K: 'static, V>(
+    name: impl Into<String>,
+    (retention, window_size): (Duration, Duration),
+    retain_duplicates: bool,
+    key_serde: impl Serde<K>,
+    value_serde: impl Serde<V>,
+) -> StoreBuilder<Windowed<K>, V> {
+    let kind = StoreKind::TimestampedWindow(window_spec(retention, window_size, retain_duplicates));
+    StoreBuilder::windowed(StoreSpec::new(name, kind), Arc::new(key_serde), Arc::new(value_serde))
+}
+
+/// Declares a store of sessions, kept for `retention` after their end
+/// (`Stores.persistentSessionStore`).
+///
+/// Its handle is a [`SessionStore`](crate::store::SessionStore).
+pub fn session_store<K: 'static, V>(
+    name: impl Into<String>,
+    retention: Duration,
+    key_serde: impl Serde<K>,
+    value_serde: impl Serde<V>,
+) -> StoreBuilder<Windowed<K>, V> {
+    let kind = StoreKind::Session(Segments::of_retention(millis(retention)));
+    StoreBuilder::windowed(StoreSpec::new(name, kind), Arc::new(key_serde), Arc::new(value_serde))
+}
+
+fn window_spec(retention: Duration, window_size: Duration, retain_duplicates: bool) -> WindowSpec {
+    let segments = Segments::of_retention(millis(retention));
+    WindowSpec { size_ms: millis(window_size), segments, retain_duplicates }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl<K: 'static, V> StoreBuilder<Windowed<K>, V> {
+    /// Makes a store of windows or sessions, as the kind in `spec` says, of the serde of the key
+    /// without window.
+    ///
+    /// # Panics
+    /// If the kind is another: a bug of the caller.
+    pub(crate) fn windowed(
+        spec: StoreSpec,
+        key_serde: SharedSerde<K>,
+        value_serde: SharedSerde<V>,
+    ) -> Self {
+        let key_serde = match spec.kind {
+            StoreKind::Window(windows) | StoreKind::TimestampedWindow(windows) => {
+                window_key_serde(key_serde, windows)
+            }
+            StoreKind::Session(segments) => session_key_serde(key_serde, segments),
+            StoreKind::KeyValue | StoreKind::TimestampedKeyValue => {
+                panic!("{} is no store of windows", spec.name)
+            }
+        };
+        Self::from_parts(spec, key_serde, value_serde)
+    }
+}
+
 impl<K, V> StoreBuilder<K, V> {
+    /// Checks what the store is declared with.
+    pub(crate) fn check(&self) -> Result<(), TopologyError> {
+        let (StoreKind::Window(spec) | StoreKind::TimestampedWindow(spec)) = self.spec.kind else {
+            return Ok(());
+        };
+        let WindowSpec { size_ms, segments: Segments { retention_ms, .. }, .. } = spec;
+        if retention_ms >= size_ms {
+            return Ok(());
+        }
+        let store = self.spec.name.clone();
+        Err(TopologyError::Retention { store, retention_ms, size_ms })
+    }
+
     pub(crate) fn from_parts(
         spec: StoreSpec,
         key_serde: SharedSerde<K>,

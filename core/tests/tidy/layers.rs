@@ -10,14 +10,18 @@ const CORE: Layers = &[
     ("record", &[]),
     ("serdes", &[]),
     ("errors", &["record"]),
-    ("store", &["record", "serdes", "errors"]),
-    ("processor", &["record", "serdes", "errors", "store"]),
+    ("window", &["record", "serdes"]),
+    ("store", &["record", "serdes", "errors", "window"]),
+    ("processor", &["record", "serdes", "errors", "store", "window"]),
     ("revision", &["record", "serdes", "errors"]),
-    ("topology", &["record", "serdes", "errors", "store", "processor"]),
+    ("topology", &["record", "serdes", "errors", "store", "processor", "window"]),
     ("task", &["record", "serdes", "errors", "store", "processor", "topology"]),
     ("transaction", &["record", "errors", "store"]),
-    ("dsl", &["record", "serdes", "errors", "store", "processor", "topology", "revision"]),
-    ("driver", &["record", "serdes", "errors", "store", "processor", "topology", "task"]),
+    (
+        "dsl",
+        &["record", "serdes", "errors", "store", "processor", "topology", "revision", "window"],
+    ),
+    ("driver", &["record", "serdes", "errors", "store", "processor", "topology", "task", "window"]),
 ];
 
 /// Each module of the crate for databases with the modules that it may use.

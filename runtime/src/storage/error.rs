@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tidemill_core::record::TaskId;
+use tidemill_core::store::StoreError;
 
 /// The state directory of an application can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +192,15 @@ pub enum StorageError {
         /// Which position is ahead of which.
         what: String,
     },
+    /// A changelog holds what its store can't.
+    #[error("could not restore into {}: {cause}", path.display())]
+    Changelog {
+        /// The task's directory.
+        path: PathBuf,
+        /// What is wrong, with the store's name.
+        #[source]
+        cause: StoreError,
+    },
     /// An earlier write failed, so that it is not known what the database holds.
     #[error("an earlier write to {} failed: close the task and open it again", path.display())]
     Failed {
@@ -207,6 +217,16 @@ impl StorageError {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. })
+    }
+
+    /// Makes the error of changelog records that can't be replayed: damage if it is the database
+    /// that they do not go with.
+    pub(super) fn replay(path: &Path) -> impl FnOnce(StoreError) -> Self {
+        let path = path.to_owned();
+        move |cause| match cause {
+            StoreError::ForeignKey { .. } => Self::Changelog { path, cause },
+            damaged => Self::Damaged { path, reason: damaged.to_string() },
+        }
     }
 
     /// Makes the error of a failed operation: damage if RocksDB says so, else the system's fault.

@@ -342,6 +342,10 @@ impl TaskStorage for Hooked<RocksStorage> {
         self.inner.stage(store, key, value);
     }
 
+    fn stage_delete_range(&mut self, store: StoreIndex, from: &[u8], to: &[u8]) {
+        self.inner.stage_delete_range(store, from, to);
+    }
+
     fn discard(&mut self) {
         self.inner.discard();
     }

@@ -158,7 +158,7 @@ pub(super) struct StoreManifest {
 
 impl StoreManifest {
     fn new(spec: &StoreSpec) -> Self {
-        Self { kind: kind_name(spec.kind).to_owned(), logging: spec.logging }
+        Self { kind: kind_name(spec.kind), logging: spec.logging }
     }
 
     /// Says what it is, e.g. `a key-value store without changelog`.
@@ -168,11 +168,12 @@ impl StoreManifest {
     }
 }
 
-/// The name of a kind on disk.
-fn kind_name(kind: StoreKind) -> &'static str {
-    match kind {
-        StoreKind::KeyValue => "key-value",
-        StoreKind::TimestampedKeyValue => "timestamped-key-value",
+/// The name of a kind on disk. It says all that the layout of keys and values depends on.
+fn kind_name(kind: StoreKind) -> String {
+    let name = kind.name().replace(" store", "").replace(' ', "-");
+    match kind.segments() {
+        Some(segments) => format!("{name} in segments of {} ms", segments.interval_ms),
+        None => name,
     }
 }
 

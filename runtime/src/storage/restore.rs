@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rocksdb::WriteBatch;
 use tidemill_core::record::{Offset, TopicPartition};
-use tidemill_core::store::{Checkpoint, InputPosition, StoreIndex};
+use tidemill_core::store::{Checkpoint, InputPosition, StoreIndex, StoredWrite};
 
 use super::task_db::Writer;
 use super::{RocksStorage, StorageError};
@@ -20,8 +20,6 @@ pub struct Restorer {
     writer: Writer,
     checkpoint: Checkpoint,
     failed: bool,
-    /// The stored form of one value, reused.
-    stored: Vec<u8>,
 }
 
 impl fmt::Debug for Restorer {
@@ -36,7 +34,7 @@ impl fmt::Debug for Restorer {
 impl Restorer {
     pub(super) fn new(writer: Writer) -> Result<Self, StorageError> {
         let checkpoint = writer.db.read_checkpoint()?;
-        Ok(Self { writer, checkpoint, failed: false, stored: Vec::new() })
+        Ok(Self { writer, checkpoint, failed: false })
     }
 
     #[cfg(feature = "simulation")]
@@ -65,8 +63,11 @@ impl Restorer {
     /// lie further on than the last record (control records). All of it is one atomic batch
     /// (INV-3), held in memory: a few MiB at a time are enough.
     ///
+    /// Of a store whose entries expire, what has expired by the last record is gone after it.
+    ///
     /// # Errors
-    /// If it can't be written. After that nothing more can be applied.
+    /// If it can't be written; after that nothing more can be applied. If a key can't be one of the
+    /// store.
     ///
     /// # Panics
     /// If `next_offset` is behind the store's position (INV-2).
@@ -78,19 +79,30 @@ impl Restorer {
     ) -> Result<(), StorageError> {
         let db = &self.writer.db;
         let (spec, family) = (db.spec(store), db.family(store));
+        let clock = match spec.clock_key() {
+            Some(key) => db.db().get_pinned_cf(family, key),
+            None => Ok(None),
+        };
+        let clock = clock.map_err(StorageError::rocks("read", db.path()))?;
         let mut batch = WriteBatch::default();
-        for (key, value, timestamp) in records {
-            match value {
-                Some(value) => {
-                    spec.stored_value(timestamp, value, &mut self.stored);
-                    batch.put_cf(family, key, &self.stored);
-                }
-                None => batch.delete_cf(family, key),
+        let mut ranges = Vec::new();
+        let replayed = spec.replay(clock.as_deref(), records, &mut |write| match write {
+            StoredWrite::Put(key, value) => batch.put_cf(family, key, value),
+            StoredWrite::Delete(key) => batch.delete_cf(family, key),
+            StoredWrite::DeleteRange(from, to) => {
+                batch.delete_range_cf(family, from, to);
+                ranges.push((from.to_vec(), to.to_vec()));
             }
-        }
+        });
+        replayed.map_err(StorageError::replay(db.path()))?;
         let mut checkpoint = self.checkpoint.clone();
         checkpoint.changelogs.insert(spec.name.clone(), next_offset);
-        self.write(batch, checkpoint)
+        drop(clock);
+        self.write(batch, checkpoint)?;
+        for (from, to) in ranges {
+            self.writer.db.give_back(store, &from, &to);
+        }
+        Ok(())
     }
 
     /// Ends restoring and hands over to the running task: inputs and commit number become what the

@@ -8,7 +8,7 @@ use tidemill_core::store::{
     Acknowledged, Checkpoint, KeyRange, Order, StoreError, StoreIndex, StoredEntry, TaskStorage,
 };
 
-use super::staged::Staged;
+use super::staged::{DeletedRange, Staged};
 use super::task_db::Writer;
 use super::{StorageError, TaskDb};
 
@@ -111,6 +111,10 @@ impl TaskStorage for RocksStorage {
         self.staged.add(store, key, value);
     }
 
+    fn stage_delete_range(&mut self, store: StoreIndex, from: &[u8], to: &[u8]) {
+        self.staged.add_range(store, from, to);
+    }
+
     fn discard(&mut self) {
         self.staged.clear();
     }
@@ -118,7 +122,7 @@ impl TaskStorage for RocksStorage {
     fn publish(&mut self, checkpoint: Checkpoint, _: Acknowledged) -> Result<(), StoreError> {
         checkpoint.assert_follows(&self.checkpoint);
         let mut batch = WriteBatch::default();
-        self.staged.drain_to(&mut batch, &self.writer.db);
+        let ranges = self.staged.drain_to(&mut batch, &self.writer.db);
         let written = if self.failed {
             Err(StorageError::Failed { path: self.writer.db.path().to_owned() })
         } else {
@@ -130,6 +134,9 @@ impl TaskStorage for RocksStorage {
             StoreError::Storage { store: all.join(", "), operation: "write", cause: cause.into() }
         })?;
         self.checkpoint = checkpoint;
+        for DeletedRange { store, from, to } in ranges {
+            self.writer.db.give_back(store, &from, &to);
+        }
         Ok(())
     }
 

@@ -177,6 +177,16 @@ impl TaskDb {
         &self.inner.stores[store.0 as usize]
     }
 
+    /// Gives the space of a deleted range back: table files that lie in it as a whole go at once,
+    /// the rest when it is compacted.
+    pub(super) fn give_back(&self, store: StoreIndex, from: &[u8], to: &[u8]) {
+        let family = self.family(store);
+        if let Err(error) = self.inner.db.delete_file_in_range_cf(family, from, to) {
+            // the entries are deleted all the same
+            warn!(%error, store = self.spec(store).name, "could not drop files of expired entries");
+        }
+    }
+
     /// Makes the caller the one writer.
     ///
     /// # Panics

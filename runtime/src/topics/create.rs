@@ -202,8 +202,9 @@ fn wanted(plan: &Plan, config: &Config) -> Vec<Wanted> {
     for sub in &plan.subs {
         for (store, changelog) in sub.sub_topology.stores.iter().zip(&sub.changelogs) {
             let Some(name) = changelog.clone() else { continue };
-            let mut configs =
-                set(&[("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime")]);
+            let additional = config.windowstore_changelog_additional_retention.as_millis();
+            let additional = i64::try_from(additional).unwrap_or(i64::MAX);
+            let mut configs = store.changelog_defaults(additional);
             configs.extend(config.topic_options.clone());
             configs.extend(store.changelog_config.clone());
             wanted.push(Wanted { name, partitions: sub.partitions, configs });

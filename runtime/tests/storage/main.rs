@@ -7,6 +7,7 @@ mod contents;
 mod crash;
 mod damage;
 mod directory;
+mod expiry;
 mod measure;
 
 use std::num::NonZeroU32;

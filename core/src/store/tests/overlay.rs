@@ -1,10 +1,14 @@
 //! The overlay by itself: look-up, order, eviction, bytes.
 
+use std::ops::Bound;
+
 use proptest::prelude::*;
 
+use super::super::KeyRange;
 use super::super::overlay::Overlay;
 use crate::record::Timestamp;
 
+const ALL: KeyRange<'static> = (Bound::Unbounded, Bound::Unbounded);
 const NO_TIME: Timestamp = Timestamp(-1);
 
 #[test]
@@ -111,7 +115,7 @@ proptest! {
                 3 => overlay.mark_flushed(),
                 _ => overlay.end_interval(length * 4),
             }
-            prop_assert!(overlay.dirty().len() <= 20);
+            prop_assert!(overlay.dirty_in(ALL).len() <= 20);
         }
         overlay.mark_flushed();
         overlay.end_interval(0);

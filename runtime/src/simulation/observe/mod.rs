@@ -107,23 +107,16 @@ impl Observer {
         watch.map_or(&NONE, PartitionWatch::committed)
     }
 
-    /// The committed contents of a changelog up to an offset, each as `stored` has it. What is
-    /// decided to be committed belongs to it: who committed it was told so.
+    /// The committed contents of a changelog up to an offset, each as `stored` has it, under its
+    /// changelog key. What is decided to be committed belongs to it: who committed it was told so.
     pub(super) fn fold(
         &self,
-        (topic, partition): (&str, i32),
+        changelog: (&str, i32),
         below: i64,
         stored: impl Fn(&OwnedRecord, &[u8]) -> Vec<u8>,
     ) -> StoreContents {
         let mut contents = StoreContents::new();
-        let mut records: BTreeMap<i64, &OwnedRecord> = BTreeMap::new();
-        let committed = self.committed(topic, partition).range(..below);
-        records.extend(committed.map(|(offset, record)| (*offset, record)));
-        if let Some(watch) = self.partitions.get(&(topic.to_owned(), partition)) {
-            let decided = watch.open_of(&self.committing).map(|record| (record.offset.0, record));
-            records.extend(decided.filter(|(offset, _)| *offset < below));
-        }
-        for record in records.into_values() {
+        for record in self.changelog(changelog, below) {
             let key = record.key.clone().unwrap_or_default();
             match &record.value {
                 Some(value) => contents.insert(key, stored(record, value)),
@@ -131,6 +124,23 @@ impl Observer {
             };
         }
         contents
+    }
+
+    /// The committed records of a changelog up to an offset, in their order, with those that are
+    /// decided to be committed.
+    pub(super) fn changelog(
+        &self,
+        (topic, partition): (&str, i32),
+        below: i64,
+    ) -> Vec<&OwnedRecord> {
+        let mut records: BTreeMap<i64, &OwnedRecord> = BTreeMap::new();
+        let committed = self.committed(topic, partition).range(..below);
+        records.extend(committed.map(|(offset, record)| (*offset, record)));
+        if let Some(watch) = self.partitions.get(&(topic.to_owned(), partition)) {
+            let decided = watch.open_of(&self.committing).map(|record| (record.offset.0, record));
+            records.extend(decided.filter(|(offset, _)| *offset < below));
+        }
+        records.into_values().collect()
     }
 
     pub(super) fn offset(&self, topic: &str, partition: i32) -> Option<i64> {

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use tidemill_core::record::TaskId;
+use tidemill_core::record::{OwnedRecord, TaskId};
+use tidemill_core::store::{StoreSpec, StoredWrite};
 use tidemill_core::topology::SubTopology;
 
 use crate::simulation::observe::Observer;
-use crate::storage::audit::TaskDump;
+use crate::storage::audit::{StoreDump, TaskDump};
 
 /// Checks one task's database (INV-2, INV-3).
 ///
@@ -26,11 +27,8 @@ pub(super) fn check(
     for store in sub.stores.iter().filter(|store| store.logging) {
         let changelog = store.changelog_topic(application_id);
         let position = dump.checkpoint.changelogs.get(&store.name).map_or(0, |offset| offset.0);
-        let committed = observer.fold((&changelog, partition), position, |record, value| {
-            let mut stored = Vec::new();
-            store.stored_value(record.timestamp.0, value, &mut stored);
-            stored
-        });
+        let records = observer.changelog((&changelog, partition), position);
+        let committed = replay(store, &records)?;
         let empty = BTreeMap::new();
         let stored = dump.stores.get(&store.name).unwrap_or(&empty);
         if *stored != committed {
@@ -54,6 +52,23 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// What a store holds after these changelog records.
+fn replay(store: &StoreSpec, records: &[&OwnedRecord]) -> Result<StoreDump, String> {
+    let mut contents = StoreDump::new();
+    let keyed = records.iter().filter_map(|record| {
+        Some((record.key.as_deref()?, record.value.as_deref(), record.timestamp.0))
+    });
+    let replayed = store.replay(None, keyed, &mut |write| match write {
+        StoredWrite::Put(key, value) => drop(contents.insert(key.to_vec(), value.to_vec())),
+        StoredWrite::Delete(key) => drop(contents.remove(key)),
+        StoredWrite::DeleteRange(from, to) => {
+            contents.retain(|key, _| **key < *from || **key >= *to)
+        }
+    });
+    replayed.map_err(|error| error.to_string())?;
+    Ok(contents)
 }
 
 /// The first keys that differ.

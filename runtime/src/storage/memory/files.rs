@@ -13,8 +13,30 @@ use crate::storage::manifest::TaskManifest;
 /// The entries of one store.
 pub(super) type Contents = BTreeMap<Rc<[u8]>, Rc<[u8]>>;
 
-/// A write: the store's name, the key, and the value unless the key is deleted.
-pub(super) type Write = (Rc<str>, Rc<[u8]>, Option<Rc<[u8]>>);
+/// A write to the store of a name.
+#[derive(Debug)]
+pub(super) enum Write {
+    Put(Rc<str>, Rc<[u8]>, Rc<[u8]>),
+    Delete(Rc<str>, Rc<[u8]>),
+    /// Deletes the keys from the first on, up to and without the second.
+    DeleteRange(Rc<str>, Rc<[u8]>, Rc<[u8]>),
+}
+
+impl Write {
+    fn apply(self, stores: &mut BTreeMap<String, Contents>) {
+        match self {
+            Self::Put(store, key, value) => drop(contents(stores, &store).insert(key, value)),
+            Self::Delete(store, key) => drop(contents(stores, &store).remove(&key)),
+            Self::DeleteRange(store, from, to) => {
+                contents(stores, &store).retain(|key, _| *key < from || *key >= to);
+            }
+        }
+    }
+}
+
+fn contents<'a>(stores: &'a mut BTreeMap<String, Contents>, store: &str) -> &'a mut Contents {
+    stores.entry(store.to_owned()).or_default()
+}
 
 /// The directory of an application.
 #[derive(Debug)]
@@ -59,13 +81,7 @@ impl TaskFiles {
         if !logged && self.durable.is_none() {
             self.durable = Some(self.state.clone());
         }
-        for (store, key, value) in batch {
-            let entries = self.state.stores.entry((*store).to_owned()).or_default();
-            match value {
-                Some(value) => drop(entries.insert(key, value)),
-                None => drop(entries.remove(&key)),
-            }
-        }
+        batch.into_iter().for_each(|write| write.apply(&mut self.state.stores));
         self.state.checkpoint = checkpoint.clone();
     }
 

@@ -7,11 +7,11 @@ use std::rc::Rc;
 use tidemill_core::record::{Offset, TopicPartition};
 use tidemill_core::store::{
     Acknowledged, Checkpoint, InputPosition, KeyRange, Order, StoreError, StoreIndex, StoredEntry,
-    TaskStorage,
+    StoredWrite, TaskStorage,
 };
 
 use super::db::{MemoryDb, Writer};
-use super::files::Write;
+use super::files::{TaskFiles, Write};
 use crate::storage::StorageError;
 use crate::storage::restore::refuse_ahead;
 use crate::storage::seam::{Database, Restore};
@@ -57,15 +57,25 @@ impl Restore for MemoryRestorer {
     ) -> Result<(), StorageError> {
         let name = Rc::clone(self.writer.db.name(store));
         let spec = &self.writer.db.stores()[store.0 as usize];
-        let mut stored = Vec::new();
+        let clock = match spec.clock_key() {
+            Some(key) => {
+                let of = |files: &TaskFiles| files.state.stores.get(&*name)?.get(key).cloned();
+                self.writer.db.read(of)?
+            }
+            None => None,
+        };
         let mut batch = Vec::new();
-        for (key, value, timestamp) in records {
-            let value = value.map(|value| {
-                spec.stored_value(timestamp, value, &mut stored);
-                (*stored).into()
+        let replayed = spec.replay(clock.as_deref(), records, &mut |write| {
+            let name = Rc::clone(&name);
+            batch.push(match write {
+                StoredWrite::Put(key, value) => Write::Put(name, key.into(), value.into()),
+                StoredWrite::Delete(key) => Write::Delete(name, key.into()),
+                StoredWrite::DeleteRange(from, to) => {
+                    Write::DeleteRange(name, from.into(), to.into())
+                }
             });
-            batch.push((Rc::clone(&name), key.into(), value));
-        }
+        });
+        replayed.map_err(StorageError::replay(self.writer.db.path()))?;
         let mut checkpoint = self.checkpoint.clone();
         checkpoint.changelogs.insert((*name).to_owned(), next_offset);
         self.write(batch, checkpoint)
@@ -165,7 +175,15 @@ impl TaskStorage for MemoryTaskStorage {
 
     fn stage(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
         let name = Rc::clone(self.db().name(store));
-        self.staged.push((name, key.into(), value.map(Into::into)));
+        self.staged.push(match value {
+            Some(value) => Write::Put(name, key.into(), value.into()),
+            None => Write::Delete(name, key.into()),
+        });
+    }
+
+    fn stage_delete_range(&mut self, store: StoreIndex, from: &[u8], to: &[u8]) {
+        let name = Rc::clone(self.db().name(store));
+        self.staged.push(Write::DeleteRange(name, from.into(), to.into()));
     }
 
     fn discard(&mut self) {
