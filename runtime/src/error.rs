@@ -54,6 +54,13 @@ pub enum Error {
     /// Topics are missing or not as they have to be; all of them are listed.
     #[error("the topics are not as the topology needs them:\n  - {}", .0.join("\n  - "))]
     Topics(Vec<String>),
+    /// Tables whose topics are to be their changelogs: stores are not restored from them yet.
+    #[error(
+        "the topology was optimised with reuse.ktable.source.topics, but a store can only be \
+         restored from a changelog of its own; stores (and their topics): {0}; leave that \
+         optimisation out, e.g. TopologyOptimization::NONE.with_merge_repartition_topics()"
+    )]
+    ReusedTopics(String),
     /// A record failed and the handler said *fail*.
     #[error(transparent)]
     Task(#[from] TaskError),

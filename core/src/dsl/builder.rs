@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
-use super::KStream;
 use super::graph::{Graph, GraphId, SharedGraph, SourceSpec};
+use super::{KStream, TopologyConfig};
 use crate::topology::{Consumed, StoreBuilder, Topology, TopologyError, TypeInfo};
 
 /// Makes a topology from streams.
@@ -31,7 +31,19 @@ impl StreamsBuilder {
     /// Makes an empty builder.
     #[must_use]
     pub fn new() -> Self {
-        Self { graph: Rc::new(RefCell::new(Graph::new())) }
+        Self::with_config(TopologyConfig::default())
+    }
+
+    /// Makes an empty builder that is told about the whole topology.
+    ///
+    /// ```
+    /// # use tidemill_core::dsl::{StreamsBuilder, TopologyConfig, TopologyOptimization};
+    /// let config = TopologyConfig::new().with_optimization(TopologyOptimization::ALL);
+    /// let builder = StreamsBuilder::with_config(config);
+    /// ```
+    #[must_use]
+    pub fn with_config(config: TopologyConfig) -> Self {
+        Self { graph: Rc::new(RefCell::new(Graph::new(config))) }
     }
 
     pub(super) fn shared_graph(&self) -> SharedGraph {

@@ -4,12 +4,13 @@
 //! the order of the calls, except where a repartition topic is used again: then it counts as added
 //! by the last call. Sub-topologies are numbered by this order, so it is part of compatibility.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
 
 use super::table::Flag;
+use super::{TopologyConfig, optimize};
 use crate::topology::{AutoOffsetReset, Topology, TopologyError, TypeInfo};
 
 pub(super) type SharedGraph = Rc<RefCell<Graph>>;
@@ -18,7 +19,7 @@ pub(super) type SharedGraph = Rc<RefCell<Graph>>;
 type Write = Box<dyn FnOnce(&mut Topology, &[&str]) -> Result<(), TopologyError>>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct GraphId(usize);
+pub(super) struct GraphId(pub(super) usize);
 
 impl GraphId {
     /// Parent of the sources and of stores without an operator of their own.
@@ -32,23 +33,40 @@ pub(super) struct SourceSpec {
     pub(super) auto_offset_reset: Option<AutoOffsetReset>,
 }
 
-struct Operator {
+pub(super) struct Operator {
     /// The topology's node that children are attached to.
     name: String,
-    priority: usize,
-    parents: Vec<GraphId>,
-    children: Vec<GraphId>,
+    pub(super) priority: usize,
+    pub(super) parents: Vec<GraphId>,
+    pub(super) children: Vec<GraphId>,
     source: Option<SourceSpec>,
     /// A repartition topic that takes null keys if this is set.
     null_keys: Option<Flag>,
     /// A join that takes null keys.
     takes_null_keys: bool,
+    pub(super) traits: Traits,
     /// `None` once it was tried.
     write: Option<Write>,
 }
 
+/// What the rewritings of [`optimize`](super::optimize) ask about an operator.
+#[derive(Default)]
+pub(super) struct Traits {
+    pub(super) changes_key: bool,
+    pub(super) changes_value: bool,
+    pub(super) merges: bool,
+    /// Of a repartition topic: how to move it; `None` for one that the user asked for.
+    pub(super) again: Option<Again>,
+}
+
+/// Adds the same repartition topic below another operator.
+pub(super) type Again = Box<dyn Fn(&mut Graph, GraphId) -> GraphId>;
+
 pub(super) struct Graph {
-    operators: Vec<Operator>,
+    pub(super) operators: Vec<Operator>,
+    config: TopologyConfig,
+    /// Whether the topic of a table is its changelog, once the topology is made.
+    reuse_source_topics: Rc<Cell<bool>>,
     next_index: u64,
     next_priority: usize,
     mistakes: Vec<TopologyError>,
@@ -57,7 +75,7 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(config: TopologyConfig) -> Self {
         let root = Operator {
             name: String::new(),
             priority: 0,
@@ -66,15 +84,23 @@ impl Graph {
             source: None,
             null_keys: None,
             takes_null_keys: false,
+            traits: Traits::default(),
             write: None,
         };
-        let operators = vec![root];
-        Self { operators, next_index: 0, next_priority: 1, mistakes: Vec::new(), built: false }
+        Self {
+            operators: vec![root],
+            config,
+            reuse_source_topics: Rc::default(),
+            next_index: 0,
+            next_priority: 1,
+            mistakes: Vec::new(),
+            built: false,
+        }
     }
 
     /// What the handles keep when the topology was made.
     pub(super) fn built() -> Self {
-        Self { built: true, ..Self::new() }
+        Self { built: true, ..Self::new(TopologyConfig::default()) }
     }
 
     /// Consumes an index; returns the given name, or one made of the prefix and the index.
@@ -82,6 +108,18 @@ impl Graph {
         let generated = format!("{prefix}{:010}", self.next_index);
         self.next_index += 1;
         given.unwrap_or(generated)
+    }
+
+    /// Notes what an operator is like.
+    pub(super) fn mark(&mut self, id: GraphId, mark: impl FnOnce(&mut Traits)) {
+        if !self.built {
+            mark(&mut self.operators[id.0].traits);
+        }
+    }
+
+    /// Tells, when the topology is made, whether the topic of a table is its changelog.
+    pub(super) fn reuse_source_topics(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.reuse_source_topics)
     }
 
     /// Returns the name of an operator's node.
@@ -112,6 +150,7 @@ impl Graph {
             source: None,
             null_keys: None,
             takes_null_keys: false,
+            traits: Traits::default(),
             write: Some(Box::new(write)),
         });
         for parent in parents {
@@ -171,16 +210,26 @@ impl Graph {
         self.connect(parent, child);
     }
 
-    fn connect(&mut self, parent: GraphId, child: GraphId) {
+    pub(super) fn connect(&mut self, parent: GraphId, child: GraphId) {
         if !self.operators[parent.0].children.contains(&child) {
             self.operators[parent.0].children.push(child);
             self.operators[child.0].parents.push(parent);
         }
     }
 
+    /// Undoes [`Graph::connect`].
+    pub(super) fn disconnect(&mut self, parent: GraphId, child: GraphId) {
+        self.operators[parent.0].children.retain(|known| *known != child);
+        self.operators[child.0].parents.retain(|known| *known != parent);
+    }
+
     /// Makes the topology.
     pub(super) fn build(mut self) -> Result<Topology, TopologyError> {
         self.merge_sources();
+        self.reuse_source_topics.set(self.config.optimization.reuses_source_topics());
+        if self.config.optimization.merges_repartition_topics() {
+            optimize::merge_repartition_topics(&mut self);
+        }
         self.keep_null_keys();
         let topology = self.write();
         let mut mistakes = self.mistakes;

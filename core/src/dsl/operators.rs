@@ -52,6 +52,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
             let (key, value) = mapper(key, value)?;
             context.forward(Record { key, value, timestamp, headers })
         })
+        .marked(|traits| traits.changes_key = true)
     }
 
     /// Turns each value into another one.
@@ -88,6 +89,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
             let value = mapper(&key, value)?;
             context.forward(Record { key, value, timestamp, headers })
         })
+        .marked(|traits| traits.changes_value = true)
     }
 
     /// Turns each record into any number of records. The key may change.
@@ -116,6 +118,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
             }
             Ok(())
         })
+        .marked(|traits| traits.changes_key = true)
     }
 
     /// Turns each value into any number of values under the same key.
@@ -167,6 +170,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
             }
             Ok(())
         })
+        .marked(|traits| traits.changes_value = true)
     }
 
     /// Gives each record a new key.
@@ -186,6 +190,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
             let key = selector(&record.key, &record.value)?;
             context.forward(record.with_key(key))
         })
+        .marked(|traits| traits.changes_key = true)
     }
 
     /// Looks at each record and passes it on. After an abort the same record is seen again.

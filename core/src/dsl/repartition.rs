@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::graph::{Graph, GraphId};
+use super::graph::{Again, Graph, GraphId};
 use super::stateless::Stateless;
 use super::table::Flag;
 use crate::processor::ProcessorContext;
@@ -22,12 +22,15 @@ pub struct Repartitioned<K, V> {
     pub(super) partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
     /// Whether records with a null key go through the topic, for joins that take them.
     pub(super) keep_null_keys: bool,
+    /// Whether the topic may become one with others; not if the user asked for it.
+    pub(super) movable: bool,
 }
 
 impl<K, V> Repartitioned<K, V> {
     /// Writes and reads the topic with these serdes.
     pub fn with(key_serde: impl Serde<K>, value_serde: impl Serde<V>) -> Self {
-        Self::from_serdes(Arc::new(key_serde), Arc::new(value_serde))
+        let movable = false;
+        Self { movable, ..Self::from_serdes(Arc::new(key_serde), Arc::new(value_serde)) }
     }
 
     pub(super) fn from_serdes(key_serde: SharedSerde<K>, value_serde: SharedSerde<V>) -> Self {
@@ -38,6 +41,7 @@ impl<K, V> Repartitioned<K, V> {
             partitions: None,
             partitioner: None,
             keep_null_keys: false,
+            movable: true,
         }
     }
 
@@ -122,6 +126,7 @@ pub(super) fn add<K: Clone + 'static, V: Clone + 'static>(
     repartitioned: Repartitioned<K, V>,
 ) -> GraphId {
     let names = Names::new(graph, base);
+    let again = repartitioned.movable.then(|| again(&names.topic, &repartitioned));
     let Repartitioned { key_serde, value_serde, partitions, partitioner, keep_null_keys, .. } =
         repartitioned;
     let keep = Flag::default();
@@ -164,5 +169,21 @@ pub(super) fn add<K: Clone + 'static, V: Clone + 'static>(
         topology.add_source_of(&source, consumed, vec![topic]).map(|_| ())
     });
     graph.drops_null_keys(id, wanted_below);
+    graph.mark(id, |known| known.again = again);
     id
+}
+
+/// Adds the same topic below another operator.
+fn again<K: Clone + 'static, V: Clone + 'static>(
+    topic: &str,
+    repartitioned: &Repartitioned<K, V>,
+) -> Again {
+    let topic = topic.to_owned();
+    let serdes = (Arc::clone(&repartitioned.key_serde), Arc::clone(&repartitioned.value_serde));
+    let keep_null_keys = repartitioned.keep_null_keys;
+    Box::new(move |graph, parent| {
+        let (keys, values) = (Arc::clone(&serdes.0), Arc::clone(&serdes.1));
+        let options = Repartitioned { keep_null_keys, ..Repartitioned::from_serdes(keys, values) };
+        add(graph, parent, &topic, options)
+    })
 }

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::graph::{Graph, GraphId, SharedGraph};
+use super::graph::{Graph, GraphId, SharedGraph, Traits};
 use super::stateless::Stateless;
 use super::{BranchedKStream, Grouped, KGroupedStream, Named, Repartitioned, repartition};
 use crate::BoxError;
@@ -66,6 +66,12 @@ impl<K, V> KStream<K, V> {
     /// Returns the stream of another operator that leaves keys as they are.
     pub(super) fn sibling(&self, id: GraphId) -> Self {
         Self::new(Rc::clone(&self.graph), id, self.repartition_required)
+    }
+
+    /// Notes what the operator that made this stream is like.
+    pub(super) fn marked(self, mark: impl FnOnce(&mut Traits)) -> Self {
+        self.graph.borrow_mut().mark(self.id, mark);
+        self
     }
 
     /// Names the next operator (Kafka Streams' `Named.as`): `stream.named("valid").filter(..)`.
@@ -143,6 +149,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         let supplier = move || Stateless(Arc::new(pass));
         let parents = [self.id, other.id];
         self.attach_processor(&parents, name, repartition_required, supplier, Vec::new())
+            .marked(|traits| traits.merges = true)
     }
 
     /// Begins to split the stream: each record goes to the first branch whose predicate takes it.
@@ -243,6 +250,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
     {
         let name = self.name_processor("KSTREAM-PROCESSOR-");
         self.attach_processor(&[self.id], name, true, supplier, to_owned(stores))
+            .marked(|traits| traits.changes_key = true)
     }
 
     /// As [`KStream::process`], for a processor that can't change the key.
@@ -258,6 +266,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         let supplier = move || FixedKeyAdapter(supplier());
         let stores = to_owned(stores);
         self.attach_processor(&[self.id], name, self.repartition_required, supplier, stores)
+            .marked(|traits| traits.changes_value = true)
     }
 
     /// As in Kafka Streams, a named processor consumes no number.

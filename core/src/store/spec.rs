@@ -112,8 +112,9 @@ pub struct StoreSpec {
     pub caching: bool,
     /// Settings of the changelog topic that differ from the defaults.
     pub changelog_config: BTreeMap<String, String>,
-    /// The user's topic that fills a global store, and so stands in for its changelog. Default:
-    /// none.
+    /// The user's topic that fills the store and stands in for its changelog: of a global store,
+    /// and of a table whose topic is reused (`reuse.ktable.source.topics`); `logging` is off then.
+    /// Default: none.
     pub source_topic: Option<String>,
 }
 

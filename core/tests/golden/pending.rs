@@ -12,8 +12,7 @@ use crate::topology::BuildError;
 /// how the DSL will call it, as far as that is known.
 const MISSING: &[(&str, usize, &[&str])] = &[
     ("history", 10, &[]),
-    ("join_stream", 27, &["pub fn join_stream", "JoinWindows"]),
-    ("optimize", 4, &[]),
+    ("join_stream", 28, &["pub fn join_stream", "JoinWindows"]),
     ("windowed_by", 72, &["pub fn windowed_by"]),
 ];
 

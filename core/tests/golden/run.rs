@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use tidemill_core::BoxError;
 use tidemill_core::driver::{DriverConfig, DriverError, TopologyTestDriver};
+use tidemill_core::dsl::{TopologyConfig, TopologyOptimization};
 use tidemill_core::errors::LogAndContinue;
 use tidemill_core::record::{Header, Headers, Record, Timestamp};
 use tidemill_core::serdes::{bytes, optional};
@@ -22,8 +23,9 @@ type Raw = Record<Option<Vec<u8>>, Option<Vec<u8>>>;
 pub(crate) fn prepare(scenario: &Scenario) -> Result<(Ready, DriverConfig), BuildError> {
     let mut config = DriverConfig::new("golden");
     let options = Operator::new(&scenario.config);
+    let mut topology = TopologyConfig::new();
     if options.flag("optimize") == Some(true) {
-        return Err(BuildError::NotBuilt("optimize".to_owned()));
+        topology = topology.with_optimization(TopologyOptimization::ALL);
     }
     if options.flag("skip_what_cannot_be_read") == Some(true) {
         config.handlers.deserialization = Arc::new(LogAndContinue);
@@ -32,7 +34,7 @@ pub(crate) fn prepare(scenario: &Scenario) -> Result<(Ready, DriverConfig), Buil
         config.handlers.processing = Arc::new(LogAndContinue);
     }
     options.check_all_read()?;
-    Ok((build(&scenario.topology)?, config))
+    Ok((build(&scenario.topology, topology)?, config))
 }
 
 /// How a scenario went.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tidemill_core::BoxError;
 use tidemill_core::dsl::{
     Branched, CogroupedKStream, GlobalKTable, Grouped, KGroupedStream, KGroupedTable, KStream,
-    KTable, Repartitioned, StreamsBuilder,
+    KTable, Repartitioned, StreamsBuilder, TopologyConfig,
 };
 use tidemill_core::topology::{Consumed, Topology, key_value_store};
 
@@ -57,8 +57,11 @@ struct Maker {
     types: BTreeMap<String, (DatumSerde, DatumSerde)>,
 }
 
-pub(crate) fn build(operators: &[Map<String, Value>]) -> Result<Ready, BuildError> {
-    let mut maker = Maker::default();
+pub(crate) fn build(
+    operators: &[Map<String, Value>],
+    config: TopologyConfig,
+) -> Result<Ready, BuildError> {
+    let mut maker = Maker { builder: StreamsBuilder::with_config(config), ..Maker::default() };
     for fields in operators {
         let operator = Operator::new(fields);
         let id = operator.text_or_none("id")?;

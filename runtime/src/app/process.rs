@@ -42,6 +42,7 @@ impl Application {
             let text = "global stores run in the TopologyTestDriver only as yet";
             return Err(Error::Thread(text.to_owned()));
         }
+        refuse_reused_topics(&topology)?;
         Ok(Self {
             handlers: handlers(&config),
             config,
@@ -50,6 +51,16 @@ impl Application {
             uncaught: Arc::new(|_| StreamThreadExceptionResponse::ShutdownClient),
         })
     }
+}
+
+/// A store without a changelog of its own would be lost with its disk.
+fn refuse_reused_topics(topology: &Topology) -> Result<(), Error> {
+    let subs = topology.sub_topologies();
+    let stores = subs.iter().flat_map(|sub| &sub.stores);
+    let reused: Vec<String> = stores
+        .filter_map(|store| Some(format!("{} ({})", store.name, store.source_topic.as_ref()?)))
+        .collect();
+    if reused.is_empty() { Ok(()) } else { Err(Error::ReusedTopics(reused.join(", "))) }
 }
 
 /// What is to be run, each at the same time as the others, and the way to reach all of it.

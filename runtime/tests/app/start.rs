@@ -148,3 +148,16 @@ fn an_output_topic_that_was_deleted_is_named_at_the_next_start() {
     let error = refusal(&bank);
     assert!(error.contains(&format!("topic {} does not exist", bank.spec.output)), "{error}");
 }
+
+#[test]
+fn a_table_whose_topic_is_its_changelog_is_refused() {
+    use tidemill::dsl::{Materialized, TopologyConfig, TopologyOptimization};
+    let config = TopologyConfig::new().with_optimization(TopologyOptimization::ALL);
+    let builder = StreamsBuilder::with_config(config);
+    let consumed = Consumed::with(serdes::string(), serdes::string());
+    let _ = builder.table("names", consumed, Materialized::as_("store"));
+    let config = Config::new("reuse", "localhost:9092");
+    let error = Tidemill::new(builder.build().unwrap(), config).unwrap_err().to_string();
+    assert!(error.contains("reuse.ktable.source.topics"), "{error}");
+    assert!(error.contains("store (names)"), "{error}");
+}

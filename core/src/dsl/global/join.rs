@@ -1,6 +1,7 @@
 //! `join_global_table` and `left_join_global_table`: a stream's records with what a global table
 //! has for the keys that they name.
 
+use std::any::TypeId;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -152,7 +153,10 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         if left {
             graph.borrow_mut().takes_null_keys(id);
         }
+        // a repartition topic may be moved above the join if its serdes fit there, too
+        let other_type = TypeId::of::<V>() != TypeId::of::<R>();
         KStream::new(graph, id, self.repartition_required)
+            .marked(|traits| traits.changes_value = other_type)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Records that are older than what a key has are applied all the same, as in Kafka Streams: a
 //! table follows its topic's offsets. [`Materialized::with_revision`] guards it by revisions.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -129,6 +130,8 @@ impl StreamsBuilder {
             timestamp_extractor: consumed.timestamp_extractor.take().map(of_present),
         };
         let topic = topic.to_owned();
+        // what is guarded is not what the topic has
+        let reuse = guard.is_none().then(|| (open.reuse_source_topics(), topic.clone()));
         let source_id = open.add_source(source.clone(), spec, move |topology, _| {
             topology.add_source(&source, read, &[&topic]).map(|_| ())
         });
@@ -140,7 +143,7 @@ impl StreamsBuilder {
         }
         let null = Arc::clone(&keys);
         let (keys, values) = (Some(keys), Some(values));
-        let spec = TableSpec { node, keys, values, materialized, queryable };
+        let spec = TableSpec { node, keys, values, materialized, queryable, reuse };
         let (parts, source) = (spec.parts(), spec.node.clone());
         let key_of = move |key: Option<K>| key.filter(|key| !null.is_null(key));
         let id = graph.borrow_mut().add(&[parent], name.clone(), move |topology, parents| {
@@ -190,7 +193,8 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         }
         let null = Arc::clone(&keys);
         let (keys, values) = (Some(keys), Some(values));
-        let spec = TableSpec { node, keys, values, materialized, queryable };
+        let reuse = None;
+        let spec = TableSpec { node, keys, values, materialized, queryable, reuse };
         let (parts, source) = (spec.parts(), spec.node.clone());
         let key_of = move |key: K| (!null.is_null(&key)).then_some(key);
         let id = graph.borrow_mut().add(&[parent], name.clone(), move |topology, parents| {
@@ -258,6 +262,8 @@ pub(super) struct TableSpec<K, V> {
     pub(super) values: Option<SharedSerde<V>>,
     pub(super) materialized: Materialized<K, V>,
     pub(super) queryable: Option<String>,
+    /// Whether the topic that the table reads is its changelog, and its name.
+    pub(super) reuse: Option<(Rc<Cell<bool>>, String)>,
 }
 
 impl<K: Clone + 'static, V: Clone + 'static> TableSpec<K, V> {
@@ -289,7 +295,10 @@ impl<K: Clone + 'static, V: Clone + 'static> TableSpec<K, V> {
     ) -> Result<(), TopologyError> {
         let TableParts { key_serde, value_serde, .. } = self.parts();
         let Self {
-            node: SourceNode { store, materialized, old_values }, materialized: kept, ..
+            node: SourceNode { store, materialized, old_values },
+            materialized: kept,
+            reuse,
+            ..
         } = self;
         let stored = materialized.is_set().then(|| store.clone());
         let rules = Rules { store: stored, send_old: old_values.is_set(), key_of, value_of };
@@ -302,7 +311,12 @@ impl<K: Clone + 'static, V: Clone + 'static> TableSpec<K, V> {
         let missing = |what| TopologyError::MissingSerde { node: name.to_owned(), what };
         let keys = key_serde.ok_or_else(|| missing("key"))?;
         let values = value_serde.ok_or_else(|| missing("value"))?;
-        let builder = StoreBuilder::from_parts(kept.spec(&store), keys, values);
+        let mut spec = kept.spec(&store);
+        if let Some((_, topic)) = reuse.filter(|(reuse, _)| reuse.get()) {
+            spec.logging = false;
+            spec.source_topic = Some(topic);
+        }
+        let builder = StoreBuilder::from_parts(spec, keys, values);
         topology.add_state_store(builder, &[name]).map(|_| ())
     }
 }

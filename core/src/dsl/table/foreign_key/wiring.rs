@@ -169,7 +169,8 @@ where
         let result = self.names.result.clone();
         let resolved = self.connect(&serdes, extract.into(), joiner);
         let (keys, values) = (serdes.keys, materialized.value_serde.clone());
-        let spec = TableSpec { node, keys: Some(keys), values, materialized, queryable };
+        let spec =
+            TableSpec { node, keys: Some(keys), values, materialized, queryable, reuse: None };
         spec.attach(&resolved, result)
     }
 

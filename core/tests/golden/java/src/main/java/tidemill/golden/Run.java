@@ -54,6 +54,8 @@ final class Run {
         Node config = new Node(scenario.path("config"));
         if (config.flag("optimize", false)) {
             properties.put(StreamsConfig.TOPOLOGY_OPTIMIZATION_CONFIG, StreamsConfig.OPTIMIZE);
+            // else repartition topics are moved above processors that change keys (KAFKA-19668)
+            properties.put("__enable.process.processValue.fix__", true);
         }
         if (config.flag("skip_what_cannot_be_read", false)) {
             properties.put(StreamsConfig.DESERIALIZATION_EXCEPTION_HANDLER_CLASS_CONFIG,
