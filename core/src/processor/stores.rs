@@ -6,7 +6,8 @@ use std::rc::Rc;
 use super::ProcessorContext;
 use crate::store::{
     ErasedStore, KeyValueStore, SessionStore, StoreCore, StoreError, StoreKind,
-    TimestampedKeyValueStore, TimestampedWindowStore, WindowStore, WindowedCore,
+    TimestampedKeyValueStore, TimestampedWindowStore, VersionedCore, VersionedKeyValueStore,
+    WindowStore, WindowedCore,
 };
 
 impl<K, V> ProcessorContext<'_, '_, K, V> {
@@ -68,6 +69,17 @@ impl<K, V> ProcessorContext<'_, '_, K, V> {
     ) -> Result<SessionStore<SK, SV>, StoreError> {
         let fits = |kind| matches!(kind, StoreKind::Session(_));
         self.windowed_core(name, "session store", fits).map(SessionStore::new)
+    }
+
+    /// Returns the handle of a versioned store.
+    ///
+    /// # Errors
+    /// As [`ProcessorContext::key_value_store`].
+    pub fn versioned_key_value_store<SK: 'static, SV: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<VersionedKeyValueStore<SK, SV>, StoreError> {
+        open_handle::<RefCell<VersionedCore<SK, SV>>>(self, name).map(VersionedKeyValueStore::new)
     }
 
     /// Stores of windows and of sessions have the same types: their kind tells them apart.

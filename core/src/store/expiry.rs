@@ -1,7 +1,7 @@
 //! What a store whose entries expire knows of time while it runs.
 
 use super::overlay::Slot;
-use super::segments::{Clock, Segments};
+use super::segments::{CLOCK_KEY, Clock, Segments};
 use super::{StoreCore, StoreError, StoreKind, StoreSpec};
 
 /// The clock of a store, with and without the writes that are not committed.
@@ -74,9 +74,8 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
     fn expiry(&mut self) -> Result<Option<&mut Expiry>, StoreError> {
         let Some(expiry) = &mut self.expiry else { return Ok(None) };
         if !expiry.loaded {
-            let key = self.spec.clock_key().unwrap_or_default();
             let mut clock = Ok(Clock::default());
-            self.storage.borrow().get(self.index, key, &mut |stored| {
+            self.storage.borrow().get(self.index, CLOCK_KEY, &mut |stored| {
                 clock = self.spec.clock_from(Some(stored));
             })?;
             expiry.now = clock?;

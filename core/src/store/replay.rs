@@ -1,7 +1,10 @@
 //! From changelog records to what is stored: what restoring writes, and what an auditor expects.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use super::segments::{self, CLOCK_KEY, Clock};
-use super::{StoreError, StoreSpec};
+use super::{StoreError, StoreKind, StoreSpec, versioned};
 
 /// What a changelog record does to the contents of a store.
 #[derive(Debug, PartialEq, Eq)]
@@ -14,29 +17,60 @@ pub enum StoredWrite<'a> {
     DeleteRange(&'a [u8], &'a [u8]),
 }
 
-impl StoreSpec {
-    /// Returns the key under which a store that expires keeps what it knows of time; `None` for the
-    /// others. [`StoreSpec::replay`] asks for its value.
-    #[must_use]
-    pub fn clock_key(&self) -> Option<&'static [u8]> {
-        self.kind.segments().map(|_| CLOCK_KEY)
+/// A changelog record: key, value, timestamp in milliseconds.
+pub type Replayed<'a> = (&'a [u8], Option<&'a [u8]>, i64);
+
+/// A stored key and what is stored under it.
+pub type StoredRow = (Vec<u8>, Vec<u8>);
+
+/// What is stored of one store so far, for a replay that depends on it.
+pub trait ReadStored {
+    /// Returns what is stored under a key.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Returns the first key between two, both included, with what is stored under it.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<StoredRow>, StoreError>;
+}
+
+impl ReadStored for BTreeMap<Vec<u8>, Vec<u8>> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(BTreeMap::get(self, key).cloned())
     }
 
+    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<StoredRow>, StoreError> {
+        if from > to {
+            return Ok(None);
+        }
+        let mut found = self.range::<[u8], _>((Bound::Included(from), Bound::Included(to)));
+        Ok(found.next().map(|(key, value)| (key.clone(), value.clone())))
+    }
+}
+
+impl StoreSpec {
     /// Replays changelog records, in offset order, as (key, value, timestamp in milliseconds):
     /// calls `write` with everything that they change, in an order that must be kept. What has
     /// expired by the last of them is deleted.
     ///
-    /// `clock` is what is stored under [`StoreSpec::clock_key`] so far.
+    /// `stored` is what was stored before the first of them.
     ///
     /// # Errors
     /// [`StoreError::ForeignKey`] if a key can't be one of this store; [`StoreError::Serde`] if
-    /// `clock` is damaged.
+    /// what is stored is damaged; as [`ReadStored`] if it can't be read.
     pub fn replay<'a>(
         &self,
-        clock: Option<&[u8]>,
-        records: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>, i64)>,
+        stored: &dyn ReadStored,
+        records: impl IntoIterator<Item = Replayed<'a>>,
         write: &mut dyn FnMut(StoredWrite<'_>),
     ) -> Result<(), StoreError> {
+        if let StoreKind::VersionedKeyValue(segments) = self.kind {
+            return versioned::replay(self, segments, stored, records, write);
+        }
         let Some(segments) = self.kind.segments() else {
             let mut stored = Vec::new();
             for (key, value, timestamp) in records {
@@ -44,7 +78,7 @@ impl StoreSpec {
             }
             return Ok(());
         };
-        let before = self.clock_from(clock)?;
+        let before = self.clock_from(stored.get(CLOCK_KEY)?.as_deref())?;
         let mut now = before;
         let (mut stored_key, mut stored) = (Vec::new(), Vec::new());
         for (key, value, timestamp) in records {

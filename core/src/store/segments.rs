@@ -40,6 +40,20 @@ impl Segments {
         Self { retention_ms, interval_ms }
     }
 
+    /// Divides the history of a versioned store as Kafka Streams does: the longer, the more
+    /// segments, up to 24.
+    #[must_use]
+    pub const fn of_history(retention_ms: i64) -> Self {
+        let (parts, shortest) = match retention_ms {
+            ..=60_000 => (3, 2_000),
+            60_001..=300_000 => (5, 20_000),
+            300_001..=3_600_000 => (12, 60_000),
+            3_600_001.. => (24, 300_000),
+        };
+        let part = retention_ms / parts;
+        Self { retention_ms, interval_ms: if part > shortest { part } else { shortest } }
+    }
+
     /// Returns the segment of an instant.
     pub(crate) fn segment(self, time: i64) -> i64 {
         time / self.interval_ms.max(1)

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::segments::{self, Segments};
 
+/// How much longer than the history the changelog of a versioned store keeps every record.
+const COMPACTION_LAG_MS: i64 = 24 * 60 * 60 * 1000;
+
 /// The number of a store within its task, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StoreIndex(pub u32);
@@ -34,6 +37,8 @@ pub enum StoreKind {
     TimestampedWindow(WindowSpec),
     /// Sessions by key, end and start, expiring: the value alone.
     Session(Segments),
+    /// Versions by key and time, of which the older ones expire.
+    VersionedKeyValue(Segments),
 }
 
 impl StoreKind {
@@ -46,6 +51,7 @@ impl StoreKind {
             Self::Window(_) => "window store",
             Self::TimestampedWindow(_) => "timestamped window store",
             Self::Session(_) => "session store",
+            Self::VersionedKeyValue(_) => "versioned key-value store",
         }
     }
 
@@ -61,14 +67,14 @@ impl StoreKind {
         match self {
             Self::KeyValue | Self::TimestampedKeyValue => None,
             Self::Window(spec) | Self::TimestampedWindow(spec) => Some(spec.segments),
-            Self::Session(segments) => Some(segments),
+            Self::Session(segments) | Self::VersionedKeyValue(segments) => Some(segments),
         }
     }
 
     /// Returns the bytes at the end of a changelog key that are not the user's key.
     pub(crate) const fn suffix_bytes(self) -> usize {
         match self {
-            Self::KeyValue | Self::TimestampedKeyValue => 0,
+            Self::KeyValue | Self::TimestampedKeyValue | Self::VersionedKeyValue(_) => 0,
             Self::Window(_) | Self::TimestampedWindow(_) => 12,
             Self::Session(_) => 16,
         }
@@ -154,6 +160,13 @@ impl StoreSpec {
             set("cleanup.policy", "compact");
             return config;
         };
+        if let StoreKind::VersionedKeyValue(_) = self.kind {
+            // every version is replayed as long as it belongs to the history
+            set("cleanup.policy", "compact");
+            let lag = segments.retention_ms.saturating_add(COMPACTION_LAG_MS);
+            set("min.compaction.lag.ms", &lag.to_string());
+            return config;
+        }
         set("cleanup.policy", "compact,delete");
         let retention = segments.retention_ms.saturating_add(additional_retention_ms);
         set("retention.ms", &retention.to_string());

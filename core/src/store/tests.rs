@@ -4,6 +4,7 @@ mod changes;
 mod committed;
 mod overlay;
 mod scan;
+mod sessions;
 mod windows;
 
 use std::cell::{Cell, RefCell};

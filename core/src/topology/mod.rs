@@ -42,7 +42,7 @@ pub use partitioner::{Partitions, StreamPartitioner, murmur2, partition_for_key}
 pub(crate) use source::SourcePort;
 pub use store_builder::{
     StoreBuilder, key_value_store, session_store, timestamped_key_value_store,
-    timestamped_window_store, window_store,
+    timestamped_window_store, versioned_key_value_store, window_store,
 };
 pub(crate) use store_builder::{StoreDef, StoreEnv};
 pub use sub_topology::SubTopology;

@@ -12,8 +12,8 @@ use crate::record::{Origin, Timestamp};
 use crate::serdes::{Serde, SharedSerde};
 use crate::store::{
     BufferParts, ErasedReader, ErasedStore, GlobalCore, ReaderEnv, Segments, SharedBuffer,
-    SharedReader, SharedStorage, SharedStore, StoreCore, StoreIndex, StoreKind, StoreParts,
-    StoreSpec, WindowSpec, session_key_serde, window_key_serde,
+    SharedReader, SharedStorage, SharedStore, SharedVersioned, StoreCore, StoreIndex, StoreKind,
+    StoreParts, StoreSpec, VersionedParts, WindowSpec, session_key_serde, window_key_serde,
 };
 use crate::window::Windowed;
 
@@ -132,6 +132,20 @@ pub fn timestamped_window_store<K: 'static, V>(
     StoreBuilder::windowed(StoreSpec::new(name, kind), Arc::new(key_serde), Arc::new(value_serde))
 }
 
+/// Declares a store of the versions of each key (`Stores.persistentVersionedKeyValueStore`,
+/// KIP-889), which knows for `history_retention` what a key had before.
+///
+/// Its handle is a [`VersionedKeyValueStore`](crate::store::VersionedKeyValueStore).
+pub fn versioned_key_value_store<K, V>(
+    name: impl Into<String>,
+    history_retention: Duration,
+    key_serde: impl Serde<K>,
+    value_serde: impl Serde<V>,
+) -> StoreBuilder<K, V> {
+    let kind = StoreKind::VersionedKeyValue(Segments::of_history(millis(history_retention)));
+    StoreBuilder::from_parts(StoreSpec::new(name, kind), Arc::new(key_serde), Arc::new(value_serde))
+}
+
 /// Declares a store of sessions, kept for `retention` after their end
 /// (`Stores.persistentSessionStore`).
 ///
@@ -171,7 +185,7 @@ impl<K: 'static, V> StoreBuilder<Windowed<K>, V> {
                 window_key_serde(key_serde, windows)
             }
             StoreKind::Session(segments) => session_key_serde(key_serde, segments),
-            StoreKind::KeyValue | StoreKind::TimestampedKeyValue => {
+            _ => {
                 panic!("{} is no store of windows", spec.name)
             }
         };
@@ -235,6 +249,9 @@ impl<K, V> StoreBuilder<K, V> {
 
 impl<K: 'static, V: Clone + 'static> StoreBuilder<K, V> {
     pub(crate) fn build(self) -> StoreDef {
+        if let StoreKind::VersionedKeyValue(segments) = self.spec.kind {
+            return self.build_versioned(segments);
+        }
         let Self { spec, key_serde, value_serde } = self;
         let (reader_spec, keys, values) =
             (spec.clone(), Arc::clone(&key_serde), Arc::clone(&value_serde));
@@ -258,5 +275,22 @@ impl<K: 'static, V: Clone + 'static> StoreBuilder<K, V> {
             Rc::new(SharedStore { spec: factory_spec.clone(), core: Rc::new(RefCell::new(core)) })
         };
         StoreDef { spec, factory: Arc::new(factory), reader: Some(Arc::new(reader)) }
+    }
+
+    fn build_versioned(self, segments: Segments) -> StoreDef {
+        let Self { spec, key_serde, value_serde } = self;
+        let factory_spec = spec.clone();
+        let factory = move |env: StoreEnv| -> Rc<dyn ErasedStore> {
+            Rc::new(SharedVersioned::new(VersionedParts {
+                spec: factory_spec.clone(),
+                segments,
+                index: env.index,
+                application_id: env.application_id,
+                key_serde: Arc::clone(&key_serde),
+                value_serde: Arc::clone(&value_serde),
+                storage: env.storage,
+            }))
+        };
+        StoreDef { spec, factory: Arc::new(factory), reader: None }
     }
 }

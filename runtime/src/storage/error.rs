@@ -224,7 +224,9 @@ impl StorageError {
     pub(super) fn replay(path: &Path) -> impl FnOnce(StoreError) -> Self {
         let path = path.to_owned();
         move |cause| match cause {
-            StoreError::ForeignKey { .. } => Self::Changelog { path, cause },
+            StoreError::ForeignKey { .. } | StoreError::Storage { .. } => {
+                Self::Changelog { path, cause }
+            }
             damaged => Self::Damaged { path, reason: damaged.to_string() },
         }
     }

@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::path::Path;
 
 use rocksdb::WriteBatch;
 use tidemill_core::record::{Offset, TopicPartition};
-use tidemill_core::store::{Checkpoint, InputPosition, StoreIndex, StoredWrite};
+use tidemill_core::store::{
+    Checkpoint, InputPosition, Order, ReadStored, StoreError, StoreIndex, StoredRow, StoredWrite,
+};
 
+use super::rocks_storage::scan;
 use super::task_db::Writer;
-use super::{RocksStorage, StorageError};
+use super::{RocksStorage, StorageError, TaskDb};
 
 /// Applies changelog records to the stores of one task, from a thread of its own, while the task
 /// does not run.
@@ -79,14 +83,10 @@ impl Restorer {
     ) -> Result<(), StorageError> {
         let db = &self.writer.db;
         let (spec, family) = (db.spec(store), db.family(store));
-        let clock = match spec.clock_key() {
-            Some(key) => db.db().get_pinned_cf(family, key),
-            None => Ok(None),
-        };
-        let clock = clock.map_err(StorageError::rocks("read", db.path()))?;
+        let stored = Stored { db, store };
         let mut batch = WriteBatch::default();
         let mut ranges = Vec::new();
-        let replayed = spec.replay(clock.as_deref(), records, &mut |write| match write {
+        let replayed = spec.replay(&stored, records, &mut |write| match write {
             StoredWrite::Put(key, value) => batch.put_cf(family, key, value),
             StoredWrite::Delete(key) => batch.delete_cf(family, key),
             StoredWrite::DeleteRange(from, to) => {
@@ -97,7 +97,6 @@ impl Restorer {
         replayed.map_err(StorageError::replay(db.path()))?;
         let mut checkpoint = self.checkpoint.clone();
         checkpoint.changelogs.insert(spec.name.clone(), next_offset);
-        drop(clock);
         self.write(batch, checkpoint)?;
         for (from, to) in ranges {
             self.writer.db.give_back(store, &from, &to);
@@ -145,6 +144,34 @@ impl Restorer {
         written?;
         self.checkpoint = after;
         Ok(())
+    }
+}
+
+/// What a store of the database holds before a batch.
+struct Stored<'a> {
+    db: &'a TaskDb,
+    store: StoreIndex,
+}
+
+impl Stored<'_> {
+    fn failed(&self, cause: rocksdb::Error) -> StoreError {
+        let cause = StorageError::rocks("read", self.db.path())(cause).into();
+        let store = self.db.spec(self.store).name.clone();
+        StoreError::Storage { store, operation: "read", cause }
+    }
+}
+
+impl ReadStored for Stored<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let found = self.db.db().get_cf(self.db.family(self.store), key);
+        found.map_err(|cause| self.failed(cause))
+    }
+
+    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<StoredRow>, StoreError> {
+        let range = (Bound::Included(from), Bound::Included(to));
+        let found = scan(self.db, self.store, range, Order::Ascending, 1);
+        let found = found.map_err(|cause| self.failed(cause))?;
+        Ok(found.into_iter().next().map(|(key, value)| (key.into_vec(), value.into_vec())))
     }
 }
 

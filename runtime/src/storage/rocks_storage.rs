@@ -146,7 +146,7 @@ impl TaskStorage for RocksStorage {
 }
 
 /// Reads up to `limit` committed entries of a range, in the order asked for.
-fn scan(
+pub(super) fn scan(
     db: &TaskDb,
     store: StoreIndex,
     (from, to): KeyRange<'_>,

@@ -39,7 +39,7 @@ type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 fn fold(records: &[(Vec<u8>, i64)]) -> Contents {
     let mut contents = Contents::new();
     let records = records.iter().map(|(key, at)| (&**key, Some(&b"value"[..]), *at));
-    let folded = specs()[0].replay(None, records, &mut |write| match write {
+    let folded = specs()[0].replay(&Contents::new(), records, &mut |write| match write {
         StoredWrite::Put(key, value) => drop(contents.insert(key.to_vec(), value.to_vec())),
         StoredWrite::Delete(key) => drop(contents.remove(key)),
         StoredWrite::DeleteRange(from, to) => {

@@ -60,7 +60,7 @@ fn replay(store: &StoreSpec, records: &[&OwnedRecord]) -> Result<StoreDump, Stri
     let keyed = records.iter().filter_map(|record| {
         Some((record.key.as_deref()?, record.value.as_deref(), record.timestamp.0))
     });
-    let replayed = store.replay(None, keyed, &mut |write| match write {
+    let replayed = store.replay(&StoreDump::new(), keyed, &mut |write| match write {
         StoredWrite::Put(key, value) => drop(contents.insert(key.to_vec(), value.to_vec())),
         StoredWrite::Delete(key) => drop(contents.remove(key)),
         StoredWrite::DeleteRange(from, to) => {

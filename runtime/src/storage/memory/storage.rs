@@ -6,12 +6,12 @@ use std::rc::Rc;
 
 use tidemill_core::record::{Offset, TopicPartition};
 use tidemill_core::store::{
-    Acknowledged, Checkpoint, InputPosition, KeyRange, Order, StoreError, StoreIndex, StoredEntry,
-    StoredWrite, TaskStorage,
+    Acknowledged, Checkpoint, InputPosition, KeyRange, Order, ReadStored, StoreError, StoreIndex,
+    StoredEntry, StoredRow, StoredWrite, TaskStorage,
 };
 
 use super::db::{MemoryDb, Writer};
-use super::files::{TaskFiles, Write};
+use super::files::{Contents, Write};
 use crate::storage::StorageError;
 use crate::storage::restore::refuse_ahead;
 use crate::storage::seam::{Database, Restore};
@@ -57,15 +57,9 @@ impl Restore for MemoryRestorer {
     ) -> Result<(), StorageError> {
         let name = Rc::clone(self.writer.db.name(store));
         let spec = &self.writer.db.stores()[store.0 as usize];
-        let clock = match spec.clock_key() {
-            Some(key) => {
-                let of = |files: &TaskFiles| files.state.stores.get(&*name)?.get(key).cloned();
-                self.writer.db.read(of)?
-            }
-            None => None,
-        };
+        let stored = Stored { db: &self.writer.db, store };
         let mut batch = Vec::new();
-        let replayed = spec.replay(clock.as_deref(), records, &mut |write| {
+        let replayed = spec.replay(&stored, records, &mut |write| {
             let name = Rc::clone(&name);
             batch.push(match write {
                 StoredWrite::Put(key, value) => Write::Put(name, key.into(), value.into()),
@@ -96,6 +90,41 @@ impl Restore for MemoryRestorer {
             self.writer.db.flush()?;
         }
         Ok(MemoryTaskStorage::new(self.writer, self.checkpoint))
+    }
+}
+
+/// What a store holds before a batch.
+struct Stored<'a> {
+    db: &'a MemoryDb,
+    store: StoreIndex,
+}
+
+impl Stored<'_> {
+    fn read<T>(&self, look: impl FnOnce(&Contents) -> T) -> Result<Option<T>, StoreError> {
+        let name = self.db.name(self.store);
+        let found = self.db.read(|files| files.state.stores.get(&**name).map(look));
+        found.map_err(|cause| {
+            let (store, operation) = ((**name).to_owned(), "read");
+            StoreError::Storage { store, operation, cause: cause.into() }
+        })
+    }
+}
+
+impl ReadStored for Stored<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.read(|entries| entries.get(key).map(|value| value.to_vec()))?.flatten())
+    }
+
+    fn first(&self, from: &[u8], to: &[u8]) -> Result<Option<StoredRow>, StoreError> {
+        let range = (Bound::Included(from), Bound::Included(to));
+        if is_empty(range) {
+            return Ok(None);
+        }
+        let first = |entries: &Contents| {
+            let (key, value) = entries.range::<[u8], _>(range).next()?;
+            Some((key.to_vec(), value.to_vec()))
+        };
+        Ok(self.read(first)?.flatten())
     }
 }
 
