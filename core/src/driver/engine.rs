@@ -61,6 +61,7 @@ impl Engine {
             application_id: config.application_id,
             handlers: config.handlers,
             task_idle: config.task_idle,
+            emit_interval: Duration::ZERO,
             store_cache_bytes_max: config.store_cache_bytes_max,
             globals: globals.as_ref().map(Globals::storage),
         };

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{DriverConfig, DriverError};
 use crate::errors::{Handlers, LogAndContinue};
@@ -39,6 +40,7 @@ impl Globals {
             // as Kafka Streams' driver does, whatever is configured
             handlers: Handlers { deserialization: Arc::new(LogAndContinue), ..Handlers::default() },
             task_idle: config.task_idle,
+            emit_interval: Duration::ZERO,
             store_cache_bytes_max: config.store_cache_bytes_max,
             globals: None,
         };

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use super::aggregate::{Aggregate, Aggregation};
 use super::graph::GraphId;
 use super::table::{StoreNode, TableParts};
-use super::{KStream, KTable, Materialized, Named, Repartitioned, repartition};
+use super::{KStream, KTable, Materialized, Named, Repartitioned, WindowDefinition, repartition};
 use crate::BoxError;
 use crate::serdes::{self, Serde, SharedSerde};
 use crate::topology::{StoreBuilder, TopologyError};
 
-const AGGREGATE: &str = "KSTREAM-AGGREGATE-";
-const REDUCE: &str = "KSTREAM-REDUCE-";
+pub(super) const AGGREGATE: &str = "KSTREAM-AGGREGATE-";
+pub(super) const REDUCE: &str = "KSTREAM-REDUCE-";
 
 /// How records are grouped: serdes, and the name of the repartition topic if one is needed.
 pub struct Grouped<K, V> {
@@ -61,6 +61,15 @@ impl<K, V> fmt::Debug for Grouped<K, V> {
     }
 }
 
+/// Where an aggregation is put.
+pub(super) struct Place {
+    pub(super) node: String,
+    pub(super) store: String,
+    /// The store's name if it was given.
+    pub(super) queryable: Option<String>,
+    pub(super) parent: GraphId,
+}
+
 /// Records grouped by key: what can be aggregated. As [`KStream`], a cheap handle.
 ///
 /// Records whose key or value is null are dropped and counted. The timestamp of a result is the
@@ -104,12 +113,58 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
 
     /// Counts the records of each key.
     pub fn count(&self, mut materialized: Materialized<K, i64>) -> KTable<K, i64> {
-        if materialized.given && materialized.name.is_none() {
-            // Kafka Streams wastes a number here and keeps doing so for compatibility
-            self.stream.graph().borrow_mut().name_or_generate(None, AGGREGATE);
-        }
+        self.burn_number_of_count(&materialized);
         materialized.value_serde.get_or_insert_with(|| Arc::new(serdes::i64()));
         self.add(AGGREGATE, materialized, false, |_, _, before| Ok(Some(before.unwrap_or(0) + 1)))
+    }
+
+    /// Kafka Streams wastes a number on a count and keeps doing so for compatibility.
+    pub(super) fn burn_number_of_count(&self, materialized: &Materialized<K, i64>) {
+        if materialized.given && materialized.name.is_none() {
+            self.stream.graph().borrow_mut().name_or_generate(None, AGGREGATE);
+        }
+    }
+
+    /// Puts the records of each key into windows: [`TimeWindows`](super::TimeWindows),
+    /// [`SlidingWindows`](super::SlidingWindows), [`SessionWindows`](super::SessionWindows) or
+    /// [`UnlimitedWindows`](super::UnlimitedWindows).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidemill_core::driver::{DriverConfig, TopologyTestDriver};
+    /// use tidemill_core::dsl::{Grouped, Materialized, StreamsBuilder, TimeWindows};
+    /// use tidemill_core::record::Timestamp;
+    /// use tidemill_core::serdes::{i64, optional, string};
+    /// use tidemill_core::topology::{Consumed, Produced};
+    /// use tidemill_core::window::TimeWindowedSerde;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let minute = TimeWindows::of_size_with_no_grace(Duration::from_secs(60));
+    /// let keys = || TimeWindowedSerde::new(string(), minute.size_ms());
+    /// let builder = StreamsBuilder::new();
+    /// builder
+    ///     .stream("clicks", Consumed::with(string(), string()))
+    ///     .group_by_key(Grouped::with(string(), string()))
+    ///     .windowed_by(minute)
+    ///     .count(Materialized::default())
+    ///     .to_stream()
+    ///     .to("per-minute", Produced::with(keys(), optional(i64())));
+    ///
+    /// let driver = TopologyTestDriver::new(builder.build()?, DriverConfig::default())?;
+    /// let mut clicks = driver.create_input_topic("clicks", string(), string())?;
+    /// let mut counts = driver.create_output_topic("per-minute", keys(), optional(i64()))?;
+    /// for at in [1_000, 59_999, 60_000] {
+    ///     clicks.pipe_input_at("ann".to_owned(), "/".to_owned(), Timestamp(at))?;
+    /// }
+    /// let counts = counts.read_records_to_list()?;
+    /// let counts = counts.iter().map(|r| (r.key.to_string(), r.value));
+    /// let expected = [("[ann@0/60000]", 1), ("[ann@0/60000]", 2), ("[ann@60000/120000]", 1)];
+    /// assert!(counts.eq(expected.map(|(key, count)| (key.to_owned(), Some(count)))));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn windowed_by<W: WindowDefinition>(&self, windows: W) -> W::Stream<K, V> {
+        windows.over(self.clone())
     }
 
     /// Reduces the values of each key to one of the same type: `reducer(so far, next)`. The first
@@ -173,14 +228,9 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
         })
     }
 
-    /// Adds the aggregation, and before it a repartition topic if the key may have changed.
-    fn add<A: Clone + 'static>(
-        &self,
-        prefix: &str,
-        mut materialized: Materialized<K, A>,
-        fallible: bool,
-        apply: impl Fn(&K, V, Option<A>) -> Result<Option<A>, BoxError> + Send + Sync + 'static,
-    ) -> KTable<K, A> {
+    /// Names an aggregation and its store, and adds a repartition topic before it if the key may
+    /// have changed.
+    pub(super) fn place<A>(&self, prefix: &str, materialized: &mut Materialized<K, A>) -> Place {
         let graph = self.stream.graph();
         let queryable = materialized.name.clone();
         let store = match materialized.name.take() {
@@ -189,8 +239,20 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
         };
         let node = self.stream.name_operator(None, prefix);
         let parent = self.repartitioned(&store);
-        let mut graph = graph.borrow_mut();
-        materialized.refuse_revision(&mut graph, &node);
+        materialized.refuse_revision(&mut graph.borrow_mut(), &node);
+        Place { node, store, queryable, parent }
+    }
+
+    /// Adds the aggregation, and before it a repartition topic if the key may have changed.
+    fn add<A: Clone + 'static>(
+        &self,
+        prefix: &str,
+        mut materialized: Materialized<K, A>,
+        fallible: bool,
+        apply: impl Fn(&K, V, Option<A>) -> Result<Option<A>, BoxError> + Send + Sync + 'static,
+    ) -> KTable<K, A> {
+        let Place { node, store, queryable, parent } = self.place(prefix, &mut materialized);
+        let mut graph = self.stream.graph().borrow_mut();
         let key_serde =
             materialized.key_serde.take().unwrap_or_else(|| Arc::clone(&self.grouped.key_serde));
         let table = StoreNode::new(&store);

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::EmitStrategy;
 use super::graph::Graph;
 use crate::revision::Revisioned;
 use crate::serdes::{Serde, SharedSerde};
@@ -21,6 +23,7 @@ pub struct Materialized<K, V> {
     caching: bool,
     logging: bool,
     changelog_config: BTreeMap<String, String>,
+    pub(super) retention: Option<Duration>,
     /// False for the default: Kafka Streams numbers `count()` and `count(Materialized)`
     /// differently.
     pub(super) given: bool,
@@ -41,6 +44,7 @@ impl<K, V> Default for Materialized<K, V> {
             caching: true,
             logging: true,
             changelog_config: BTreeMap::new(),
+            retention: None,
             given: false,
             revision: None,
         }
@@ -103,6 +107,16 @@ impl<K, V> Materialized<K, V> {
         self.given()
     }
 
+    /// Keeps windows for so long, in whole milliseconds of stream time after their start, and
+    /// sessions after their end: for queries, which find nothing older. Default, and least: as long
+    /// as late records may need them. Only tables of windows have a retention; others ignore it, as
+    /// in Kafka Streams.
+    #[must_use]
+    pub fn with_retention(mut self, retention: Duration) -> Self {
+        self.retention = Some(retention);
+        self.given()
+    }
+
     /// Guards a table of a topic or a stream: a record whose revision is not larger than that of
     /// every record of its key before does not get into the table. It is ignored and counted.
     ///
@@ -138,6 +152,14 @@ impl<K, V> Materialized<K, V> {
             changelog_config: self.changelog_config.clone(),
             ..StoreSpec::new(name, StoreKind::TimestampedKeyValue)
         }
+    }
+}
+
+impl<K, V> Materialized<K, V> {
+    /// As `spec`, for a table of windows. What is forwarded once needs no cache.
+    pub(super) fn window_spec(&self, name: &str, kind: StoreKind, emit: EmitStrategy) -> StoreSpec {
+        let caching = self.caching && emit == EmitStrategy::OnWindowUpdate;
+        StoreSpec { kind, caching, ..self.spec(name) }
     }
 }
 

@@ -36,6 +36,7 @@ mod repartition;
 mod stateless;
 mod stream;
 mod table;
+mod windows;
 
 pub use crate::window::{Window, Windowed};
 pub use branch::{Branched, BranchedKStream};
@@ -52,4 +53,8 @@ pub use stream::KStream;
 pub use table::{
     BufferBounds, BufferConfig, Change, Eager, EagerBufferConfig, Joined, KGroupedTable, KTable,
     Strict, StrictBufferConfig, Suppressed, TableJoined, TableValue,
+};
+pub use windows::{
+    EmitStrategy, SessionWindowedKStream, SessionWindows, SlidingWindows, TimeWindowedKStream,
+    TimeWindows, UnlimitedWindows, WindowDefinition,
 };

@@ -1,6 +1,7 @@
 //! What a processor can do besides computing: forward, read stores, schedule, ask for a commit.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,6 +58,10 @@ pub(crate) struct TaskShared {
     pub(crate) dropped: u64,
     /// Records that were here before, or are older than one that was.
     pub(crate) ignored: u64,
+    /// How often final results are looked for.
+    pub(crate) emit_interval: Duration,
+    /// Times that processors keep with the committed offsets.
+    pub(crate) processor_metadata: BTreeMap<String, i64>,
     /// For each node: the stores it is connected to.
     pub(crate) connected: Vec<Vec<Rc<dyn ErasedStore>>>,
     /// The global stores, which every node can read.
@@ -282,6 +287,26 @@ impl<'c, 't, K, V> ProcessorContext<'c, 't, K, V> {
     /// Cancels a punctuation; it may do so itself while it runs.
     pub fn cancel(&mut self, handle: PunctuationHandle) {
         self.task.shared.punctuations.cancel(handle);
+    }
+
+    /// Returns how often, in wall-clock time, an aggregation looks for windows that have closed.
+    pub(crate) fn emit_interval(&self) -> Duration {
+        self.task.shared.emit_interval
+    }
+
+    /// Returns what was kept with the committed offsets under this key. What is from before a
+    /// restart is not there in `init` yet.
+    pub(crate) fn processor_metadata(&self, key: &str) -> Option<i64> {
+        self.task.shared.processor_metadata.get(key).copied()
+    }
+
+    /// Keeps a value with the offsets of the next commit.
+    pub(crate) fn keep_processor_metadata(&mut self, key: &str, value: i64) {
+        let kept = &mut self.task.shared.processor_metadata;
+        match kept.get_mut(key) {
+            Some(known) => *known = value,
+            None => drop(kept.insert(key.to_owned(), value)),
+        }
     }
 }
 

@@ -41,7 +41,9 @@ mod stored;
 #[cfg(test)]
 mod tests;
 mod versioned;
+mod window_closed;
 mod window_key;
+mod window_own;
 mod window_scan;
 mod window_store;
 
@@ -65,6 +67,7 @@ pub use spec::{StoreIndex, StoreKind, StoreSpec, WindowSpec};
 pub use versioned::{PutOutcome, VersionedKeyValueStore, VersionedRecord};
 pub(crate) use versioned::{SharedVersioned, VersionedCore, VersionedParts};
 pub(crate) use window_key::{session_key_serde, window_key_serde};
+pub(crate) use window_own::{last_own_window, own_sessions, own_windows};
 pub(crate) use window_scan::WindowedCore;
 pub use window_scan::{WindowStoreIterator, WindowedIterator};
 pub use window_store::{TimestampedWindowStore, WindowStore};

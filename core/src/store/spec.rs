@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::segments::{self, Segments};
+use crate::record::Timestamp;
+use crate::window::Window;
 
 /// How much longer than the history the changelog of a versioned store keeps every record.
 const COMPACTION_LAG_MS: i64 = 24 * 60 * 60 * 1000;
@@ -93,6 +95,21 @@ impl StoreKind {
     pub(crate) fn time_of(self, changelog_key: &[u8]) -> Option<i64> {
         let at = changelog_key.len().checked_sub(self.suffix_bytes())?;
         changelog_key[at..].first_chunk().map(|time| i64::from_be_bytes(*time))
+    }
+
+    /// Reads the window of a changelog key.
+    pub(crate) fn window_of(self, changelog_key: &[u8]) -> Option<Window> {
+        let time = Timestamp(self.time_of(changelog_key)?);
+        match self {
+            Self::KeyValue | Self::TimestampedKeyValue | Self::VersionedKeyValue(_) => None,
+            Self::Window(spec) | Self::TimestampedWindow(spec) => {
+                Some(Window::of_size(time, spec.size_ms))
+            }
+            Self::Session(_) => {
+                let start = changelog_key.last_chunk().map(|start| i64::from_be_bytes(*start))?;
+                Some(Window::new(Timestamp(start), time))
+            }
+        }
     }
 
     /// Reads the sequence number of a changelog key.

@@ -145,6 +145,16 @@ impl<K: Clone + 'static, V: Clone + 'static> WindowedScan<K, V> {
         }))
     }
 
+    /// Returns the next entry with its window.
+    pub(super) fn next_window(&mut self) -> Option<Result<(Window, V, Timestamp), StoreError>> {
+        let found = self.next_entry()?;
+        let kind = self.wanted.kind;
+        Some(found.map(|(key, value, timestamp)| {
+            let window = kind.window_of(kind.changelog_key(&key));
+            (window.unwrap_or(Window::new(Timestamp(0), Timestamp(0))), value, timestamp)
+        }))
+    }
+
     /// Returns the next entry with the time that its key begins its suffix with.
     fn next_timed(&mut self) -> Option<Entry<Timestamp, V>> {
         let found = self.next_entry()?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Task, caught, guarded, queue::PartitionQueue};
+use super::{CommitMetadata, ProcessorMetadata, Task, caught, guarded, queue::PartitionQueue};
 use crate::BoxError;
 use crate::errors::{TaskError, TaskErrorKind};
 use crate::processor::{Collector, TaskContext};
@@ -18,6 +18,20 @@ pub struct CommitPlan {
     pub commit_number: u64,
     /// For each source partition: the next record to process. Never empty (INV-7).
     pub inputs: BTreeMap<TopicPartition, InputPosition>,
+    /// What the processors keep with the offsets.
+    pub processor_metadata: ProcessorMetadata,
+}
+
+impl CommitPlan {
+    /// Returns what is committed with the offset of a source partition.
+    #[must_use]
+    pub fn metadata(&self, position: &InputPosition) -> CommitMetadata {
+        CommitMetadata {
+            partition_time: position.partition_time,
+            commit_number: Some(self.commit_number),
+            processors: self.processor_metadata.clone(),
+        }
+    }
 }
 
 impl<R: RawRecord> Task<R> {
@@ -80,7 +94,8 @@ impl<R: RawRecord> Task<R> {
         let inputs: BTreeMap<_, _> = self.queues.iter().map(position).collect();
         assert!(!inputs.is_empty(), "INV-7: task {} commits without an offset", self.id());
         let commit_number = self.storage.borrow().checkpoint().commit_number + 1;
-        Ok(CommitPlan { task_id: self.id(), commit_number, inputs })
+        let processor_metadata = self.shared.processor_metadata.clone();
+        Ok(CommitPlan { task_id: self.id(), commit_number, inputs, processor_metadata })
     }
 
     /// Publishes a commit that Kafka acknowledged: the storage takes the staged writes together

@@ -1,4 +1,4 @@
-//! The metadata of a committed offset: partition time and commit number.
+//! The metadata of a committed offset: partition time, commit number, processor metadata.
 //!
 //! ```text
 //!   base64( 02 | partition time i64 | entries i32 | { key length i32 | key | value i64 }* )
@@ -8,6 +8,8 @@
 //! processor metadata, under a name that no store can have; Kafka Streams keeps and ignores it.
 //! Version 1 (`01 | partition time`) is read too.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -15,29 +17,53 @@ use crate::record::StreamTime;
 
 const COMMIT_NUMBER: &str = "tidemill:commit-number";
 
+/// Times that processors keep with the committed offsets (Kafka Streams' `ProcessorMetadata`), in
+/// milliseconds: how far an aggregation has emitted closed windows, under the store's name as in
+/// Kafka Streams, and the stream time of an aggregation, under `tidemill:time:` and its node's.
+///
+/// Every source partition of a task is committed with all of them; the largest value of each
+/// counts. Brokers take 4096 bytes of metadata (`offset.metadata.max.bytes`): enough for some 40
+/// of them.
+pub type ProcessorMetadata = BTreeMap<String, i64>;
+
+/// What is committed with an offset.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitMetadata {
+    /// The largest timestamp taken from the partition.
+    pub partition_time: StreamTime,
+    /// The number of the task's commit; `None` if somebody else committed, e.g. Kafka Streams.
+    pub commit_number: Option<u64>,
+    /// What the task's processors keep.
+    pub processors: ProcessorMetadata,
+}
+
 /// Writes the metadata of an offset.
 #[must_use]
-pub fn encode_commit_metadata(partition_time: StreamTime, commit_number: u64) -> String {
+pub fn encode_commit_metadata(metadata: &CommitMetadata) -> String {
+    let CommitMetadata { partition_time, commit_number, processors } = metadata;
     let mut bytes = vec![2];
     bytes.extend_from_slice(&partition_time.as_millis().to_be_bytes());
-    bytes.extend_from_slice(&1_i32.to_be_bytes());
-    let key_length = i32::try_from(COMMIT_NUMBER.len()).unwrap_or(0);
-    bytes.extend_from_slice(&key_length.to_be_bytes());
-    bytes.extend_from_slice(COMMIT_NUMBER.as_bytes());
-    bytes.extend_from_slice(&commit_number.to_be_bytes());
+    let number = commit_number.map(|number| (COMMIT_NUMBER, number.to_be_bytes()));
+    let times = processors.iter().map(|(key, time)| (&**key, time.to_be_bytes()));
+    let entries: Vec<(&str, [u8; 8])> = number.into_iter().chain(times).collect();
+    bytes.extend_from_slice(&i32::try_from(entries.len()).unwrap_or(0).to_be_bytes());
+    for (key, value) in entries {
+        bytes.extend_from_slice(&i32::try_from(key.len()).unwrap_or(0).to_be_bytes());
+        bytes.extend_from_slice(key.as_bytes());
+        bytes.extend_from_slice(&value);
+    }
     STANDARD.encode(bytes)
 }
 
 /// Reads the metadata of an offset. What can't be read counts as unknown, as in Kafka Streams:
 /// somebody may have committed the offset by hand.
 #[must_use]
-pub fn decode_commit_metadata(metadata: &str) -> (StreamTime, Option<u64>) {
+pub fn decode_commit_metadata(metadata: &str) -> CommitMetadata {
     let bytes = STANDARD.decode(metadata).unwrap_or_default();
-    let unknown = (StreamTime::UNKNOWN, None);
-    let Some((version @ (1 | 2), rest)) = bytes.split_first() else { return unknown };
-    let Some((time, mut rest)) = take(rest) else { return unknown };
-    let partition_time = StreamTime::from_millis(i64::from_be_bytes(time));
-    let mut commit_number = None;
+    let mut decoded = CommitMetadata::default();
+    let Some((version @ (1 | 2), rest)) = bytes.split_first() else { return decoded };
+    let Some((time, mut rest)) = take(rest) else { return decoded };
+    decoded.partition_time = StreamTime::from_millis(i64::from_be_bytes(time));
     if *version == 2 {
         let mut entries = 0;
         if let Some((count, after)) = take(rest) {
@@ -46,12 +72,14 @@ pub fn decode_commit_metadata(metadata: &str) -> (StreamTime, Option<u64>) {
         for _ in 0..entries {
             let Some((key, value, after)) = entry(rest) else { break };
             if key == COMMIT_NUMBER.as_bytes() {
-                commit_number = Some(u64::from_be_bytes(value));
+                decoded.commit_number = Some(u64::from_be_bytes(value));
+            } else if let Ok(key) = std::str::from_utf8(key) {
+                decoded.processors.insert(key.to_owned(), i64::from_be_bytes(value));
             }
             rest = after;
         }
     }
-    (partition_time, commit_number)
+    decoded
 }
 
 fn take<const N: usize>(bytes: &[u8]) -> Option<([u8; N], &[u8])> {

@@ -43,7 +43,9 @@ use crate::topology::{Assembly, SourcePartitions, StoreEnv, SubTopology, Topolog
 pub use commit::CommitPlan;
 pub use global::NothingSent;
 use guard::{caught, guarded, panicked};
-pub use metadata::{decode_commit_metadata, encode_commit_metadata};
+pub use metadata::{
+    CommitMetadata, ProcessorMetadata, decode_commit_metadata, encode_commit_metadata,
+};
 use queue::{Loaded, PartitionQueue};
 use turns::Turns;
 
@@ -68,6 +70,9 @@ pub struct TaskConfig {
     pub handlers: Handlers,
     /// How long to wait for an empty partition.
     pub task_idle: TaskIdle,
+    /// How often, in wall-clock time, an aggregation that emits final results looks for windows
+    /// that have closed.
+    pub emit_interval: Duration,
     /// Bytes that each store may hold between commits as a read cache.
     pub store_cache_bytes_max: usize,
     /// The contents of the global stores; `None` if the topology has none.
@@ -157,6 +162,8 @@ impl<R: RawRecord> Task<R> {
             commit_requested: false,
             dropped: 0,
             ignored: 0,
+            emit_interval: config.emit_interval,
+            processor_metadata: ProcessorMetadata::new(),
             connected: topology.nodes().iter().map(connected).collect(),
             globals: global::readers(topology, &config),
         };
@@ -225,6 +232,15 @@ impl<R: RawRecord> Task<R> {
         resumed.partition_time = position.partition_time;
         if let Some(time) = position.partition_time.get() {
             self.shared.stream_time.advance(time);
+        }
+    }
+
+    /// Hands back what the processors kept with the offsets of a source partition; the largest
+    /// value of each key counts. To be called for each source partition, before the first record.
+    pub fn restore_processor_metadata(&mut self, metadata: &ProcessorMetadata) {
+        for (key, value) in metadata {
+            let known = self.shared.processor_metadata.entry(key.clone()).or_insert(*value);
+            *known = (*known).max(*value);
         }
     }
 

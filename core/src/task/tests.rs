@@ -6,14 +6,19 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn metadata(time: i64, commit_number: Option<u64>) -> CommitMetadata {
+    let partition_time = StreamTime::from_millis(time);
+    CommitMetadata { partition_time, commit_number, ..CommitMetadata::default() }
+}
+
 #[test]
 fn metadata_of_version_1_as_java_writes_it_is_read() {
     let mut bytes = vec![1];
     bytes.extend_from_slice(&1_234_i64.to_be_bytes());
     let read = decode_commit_metadata(&STANDARD.encode(&bytes));
-    assert_eq!(read, (StreamTime::from_millis(1_234), None));
+    assert_eq!(read, metadata(1_234, None));
     // partition time -1, as Java writes it before the first record
-    assert_eq!(decode_commit_metadata("Af//////////"), (StreamTime::UNKNOWN, None));
+    assert_eq!(decode_commit_metadata("Af//////////"), metadata(-1, None));
 }
 
 #[test]
@@ -22,7 +27,7 @@ fn metadata_of_version_2_with_entries_of_java_is_read() {
     bytes.extend_from_slice(&7_i64.to_be_bytes());
     assert_eq!(
         decode_commit_metadata(&STANDARD.encode(&bytes)),
-        (StreamTime::from_millis(7), None),
+        metadata(7, None),
         "the block of entries may be absent"
     );
     bytes.extend_from_slice(&1_i32.to_be_bytes());
@@ -30,22 +35,26 @@ fn metadata_of_version_2_with_entries_of_java_is_read() {
     bytes.extend_from_slice(b"store");
     bytes.extend_from_slice(&99_i64.to_be_bytes());
     let read = decode_commit_metadata(&STANDARD.encode(&bytes));
-    assert_eq!(read, (StreamTime::from_millis(7), None));
+    let processors = ProcessorMetadata::from([("store".to_owned(), 99)]);
+    assert_eq!(read, CommitMetadata { processors, ..metadata(7, None) });
 }
 
 #[test]
 fn metadata_that_somebody_else_wrote_counts_as_unknown() {
     for foreign in ["", "hello", "AA==", "Aw==", "AQ==", "AQAAAAAAAA==", "\u{20ac}"] {
-        assert_eq!(decode_commit_metadata(foreign), (StreamTime::UNKNOWN, None), "{foreign}");
+        assert_eq!(decode_commit_metadata(foreign), metadata(-1, None), "{foreign}");
     }
 }
 
 proptest! {
     #[test]
-    fn inv_9_metadata_gives_back_what_was_written(time in -1..i64::MAX, number: u64) {
-        let time = StreamTime::from_millis(time);
-        let read = decode_commit_metadata(&encode_commit_metadata(time, number));
-        prop_assert_eq!(read, (time, Some(number)));
+    fn inv_9_metadata_gives_back_what_was_written(
+        time in -1..i64::MAX,
+        number: Option<u64>,
+        processors: ProcessorMetadata,
+    ) {
+        let written = CommitMetadata { processors, ..metadata(time, number) };
+        prop_assert_eq!(decode_commit_metadata(&encode_commit_metadata(&written)), written);
     }
 
     #[test]
@@ -57,7 +66,7 @@ proptest! {
 
     #[test]
     fn cut_metadata_never_panics(cut in 0..60_usize) {
-        let bytes = STANDARD.decode(encode_commit_metadata(StreamTime::from_millis(5), 6)).unwrap();
+        let bytes = STANDARD.decode(encode_commit_metadata(&metadata(5, Some(6)))).unwrap();
         let cut = &bytes[..cut.min(bytes.len())];
         let _ = decode_commit_metadata(&STANDARD.encode(cut));
     }

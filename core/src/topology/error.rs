@@ -148,6 +148,14 @@ pub enum TopologyError {
         /// The size of a window, in milliseconds.
         size_ms: i64,
     },
+    /// Windows that can't be, or a store that does not keep them long enough.
+    #[error("{node}: {why}")]
+    Windows {
+        /// The aggregation.
+        node: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The types of an edge do not fit.
     #[error("{child} takes {takes}, but its parent {parent} forwards {forwards}")]
     TypeMismatch {

@@ -202,6 +202,14 @@ pub(crate) fn aggregator(name: &str) -> Result<Aggregator> {
     })
 }
 
+pub(crate) fn merger(name: &str) -> Result<Joiner> {
+    Ok(match name {
+        "add" => add,
+        "concat" => |a, b| two(a, "|", b),
+        _ => return unknown("merger", name),
+    })
+}
+
 pub(crate) fn joiner(name: &str) -> Result<Joiner> {
     Ok(match name {
         "concat" => |a, b| two(a, "/", b),

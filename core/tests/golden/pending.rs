@@ -12,8 +12,9 @@ use crate::topology::BuildError;
 /// how the DSL will call it, as far as that is known.
 const MISSING: &[(&str, usize, &[&str])] = &[
     ("history", 10, &[]),
+    ("cogroup", 8, &[]),
     ("join_stream", 28, &["pub fn join_stream", "JoinWindows"]),
-    ("windowed_by", 72, &["pub fn windowed_by"]),
+    ("suppress", 7, &[]),
 ];
 
 /// Every file of the DSL as one text.

@@ -16,6 +16,7 @@ use crate::files::{Scenario, Step, Vector};
 use crate::operator::Operator;
 use crate::suppressions::Buffers;
 use crate::topology::{BuildError, Ready, build};
+use crate::window_stores;
 
 type Raw = Record<Option<Vec<u8>>, Option<Vec<u8>>>;
 
@@ -95,7 +96,10 @@ fn difference(
             return Ok(Some(text));
         }
     }
-    Ok(unequal("stores", &pretty(&vector.stores), &pretty(&stores(&driver, &buffers)?)))
+    let found = stores(&driver, &buffers)?;
+    let newest = scenario.steps.iter().map(|step| step.at).max().unwrap_or(0);
+    let expected = window_stores::comparable(&vector.stores, &found, &scenario.topology, newest);
+    Ok(unequal("stores", &pretty(&expected), &pretty(&found)))
 }
 
 /// Takes a step; the outer error is one of the scenario's.
@@ -157,10 +161,13 @@ fn stores(driver: &TopologyTestDriver, buffers: &Buffers) -> Result<Map<String, 
     for name in driver.state_store_names()?.into_iter().filter(|name| !buffers.has(name)) {
         let lines = match contents::<Datum>(driver, &name) {
             Ok(lines) => lines,
-            // a store of counts, or one that Kafka Streams does not show either
+            // a store of counts, of windows, or one that Kafka Streams does not show either
             Err(_) => match contents::<i64>(driver, &name) {
                 Ok(lines) => lines,
-                Err(_) => continue,
+                Err(_) => match window_stores::contents(driver, &name) {
+                    Ok(lines) => lines,
+                    Err(_) => continue,
+                },
             },
         };
         stores.insert(name, lines.into());

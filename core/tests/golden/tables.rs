@@ -1,5 +1,7 @@
 //! Tables, and what becomes one.
 
+use std::time::Duration;
+
 use tidemill_core::BoxError;
 use tidemill_core::dsl::{
     Grouped, Joined, KGroupedStream, KGroupedTable, KStream, KTable, Materialized, StreamsBuilder,
@@ -199,6 +201,9 @@ pub(crate) fn store<V: Nullable>(
     }
     if store.flag("logging") == Some(false) {
         options = options.with_logging_disabled();
+    }
+    if let Some(retention) = store.number("retention") {
+        options = options.with_retention(Duration::from_millis(retention));
     }
     store.check_all_read()?;
     Ok(options)

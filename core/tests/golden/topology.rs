@@ -12,7 +12,9 @@ use tidemill_core::topology::{Consumed, Topology, key_value_store};
 
 use crate::data::{Datum, DatumSerde, Nullable};
 use crate::operator::Operator;
-use crate::{cogroups, functions, globals, joins, processors, sinks, suppressions, tables};
+use crate::{
+    cogroups, functions, globals, joins, processors, sinks, suppressions, tables, windows,
+};
 
 /// What an operator gives. Counts and changes of tables have types of their own.
 #[derive(Clone)]
@@ -28,6 +30,7 @@ pub(crate) enum Built {
     GroupedTable(KGroupedTable<Datum, Datum>),
     GlobalTable(GlobalKTable<Datum, Datum>),
     Cogrouped(CogroupedKStream<Datum, Datum>),
+    Windowing(windows::Windowing),
 }
 
 /// Fields that Tidemill has nothing for yet.
@@ -86,6 +89,10 @@ impl Maker {
 
     fn add(&mut self, operator: &Operator<'_>) -> Result<Option<Built>, BuildError> {
         let op = operator.text("op")?;
+        let from = operator.text_or_none("from")?.and_then(|from| self.made.get(from));
+        if let Some(from) = from.filter(|from| windows::takes(op, from)) {
+            return windows::add(op, operator, from.clone());
+        }
         match op {
             "stream" => return Ok(Some(self.source(operator)?)),
             "state_store" => self.state_store(operator)?,
@@ -124,13 +131,9 @@ impl Maker {
                 let source = if op == "table" { tables::source } else { globals::source };
                 return Ok(Some(source(operator, &self.builder)?));
             }
-            "to_stream" => {
-                let from = self.get(operator, "from")?;
-                return Ok(Some(tables::to_stream(operator, from)?));
-            }
-            "to_table" => {
-                let from = self.get(operator, "from")?;
-                return Ok(Some(tables::to_table(operator, from)?));
+            "to_stream" | "to_table" => {
+                let made = if op == "to_stream" { tables::to_stream } else { tables::to_table };
+                return Ok(Some(made(operator, self.get(operator, "from")?)?));
             }
             "table_filter" | "table_filter_not" | "table_map_values" | "group_table" => {
                 let from = self.get(operator, "from")?;

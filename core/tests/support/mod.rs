@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tidemill_core::BoxError;
 use tidemill_core::errors::Handlers;
@@ -47,7 +48,7 @@ impl Collector for Recorder {
         if topic == "unreachable" {
             return Err(SendError::Failed("no broker".into()));
         }
-        let index = u32::try_from(self.topics.len()).unwrap();
+        let index = u32::try_from(self.topics.len()).expect("a few topics");
         self.topics.push(topic.to_owned());
         Ok(SinkTopic { index, partitions: PARTITIONS })
     }
@@ -148,6 +149,7 @@ pub(crate) fn config(task_idle: TaskIdle, handlers: Handlers) -> TaskConfig {
         application_id: "app".to_owned(),
         handlers,
         task_idle,
+        emit_interval: Duration::ZERO,
         store_cache_bytes_max: 1 << 20,
         globals: None,
     }

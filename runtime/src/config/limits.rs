@@ -47,6 +47,8 @@ pub(crate) const POLL: Duration = ms(100);
 /// Kafka Streams' default (KIP-572).
 pub(crate) const TASK_TIMEOUT: Duration = ms(300_000);
 /// Kafka Streams' default.
+pub(crate) const EMIT_INTERVAL: Duration = ms(1_000);
+/// Kafka Streams' default.
 pub(crate) const REPARTITION_PURGE_INTERVAL: Duration = ms(30_000);
 /// Kafka Streams' default.
 pub(crate) const STATE_CLEANUP_DELAY: Duration = ms(600_000);

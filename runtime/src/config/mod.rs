@@ -117,6 +117,12 @@ options! {
         shown "`67108864` (64 MiB)";
     with_statestore_cache_max(bytes: ByteSize) { bytes }
 
+    /// How often an aggregation that emits final results looks for windows that have closed: less
+    /// often is cheaper, and later. `0` looks at each record.
+    "emit.interval.ms.kstreams.windowed.aggregation" => emit_interval: Duration =
+        limits::EMIT_INTERVAL, shown "`1000`";
+    with_emit_interval(interval: Duration) { interval }
+
     /// Replicas of the internal topics that Tidemill creates; `-1` takes the broker's default.
     "replication.factor" => replication_factor: i16 = -1, shown "`-1`";
     with_replication_factor(replicas: i16) { replicas }

@@ -93,7 +93,8 @@ fn a_purge_never_names_a_topic_of_the_user_however_the_names_sort() {
             |offset| InputPosition { offset: Offset(offset), partition_time: StreamTime::UNKNOWN };
         let at = |topic: &str| TopicPartition::new(topic, Partition(0));
         let inputs = BTreeMap::from([(at(internal), position(7)), (at(beside), position(9))]);
-        let commit = CommitPlan { task_id, commit_number: 1, inputs };
+        let commit =
+            CommitPlan { task_id, commit_number: 1, inputs, processor_metadata: BTreeMap::new() };
         let purged: Vec<_> = plan.sub(task_id).purgeable(&commit).collect();
         assert_eq!(purged, [(at(internal), Offset(7))], "beside {beside}");
     }

@@ -365,7 +365,7 @@ fn offsets(plans: &[CommitPlan]) -> Vec<OffsetCommit> {
             .map(|(partition, position)| OffsetCommit {
                 partition: partition.clone(),
                 offset: position.offset,
-                metadata: encode_commit_metadata(position.partition_time, plan.commit_number),
+                metadata: encode_commit_metadata(&plan.metadata(position)),
             })
             .collect()
     };

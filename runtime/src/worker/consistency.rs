@@ -35,7 +35,7 @@ impl<W: World> Worker<W> {
     /// The number of the task's last commit, as the group has it.
     pub(super) fn committed_number(&self, task: TaskId) -> Option<u64> {
         let starts = self.inputs_of(task).filter_map(|input| self.positions.get(&input));
-        starts.filter_map(|start| start.committed?.commit_number).max()
+        starts.filter_map(|start| start.committed.as_ref()?.commit_number).max()
     }
 
     /// Returns whether the storage holds exactly what the group committed last: every commit of a
@@ -45,7 +45,7 @@ impl<W: World> Worker<W> {
             && self.inputs_of(task).all(|input| {
                 let stored = checkpoint.inputs.get(&input);
                 let start = self.positions.get(&input);
-                let committed = start.and_then(|start| start.committed);
+                let committed = start.and_then(|start| start.committed.as_ref());
                 let number = committed.and_then(|committed| committed.commit_number);
                 number == Some(checkpoint.commit_number)
                     && stored.map(|s| s.offset) == start.map(|s| s.input.offset)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tidemill_core::record::{Offset, StreamTime, Timestamp, TopicPartition};
 use tidemill_core::store::InputPosition;
-use tidemill_core::task::decode_commit_metadata;
+use tidemill_core::task::{CommitMetadata, ProcessorMetadata, decode_commit_metadata};
 use tidemill_core::topology::AutoOffsetReset as SourceReset;
 
 use crate::Error;
@@ -18,7 +18,7 @@ use crate::world::World;
 use super::Worker;
 
 /// Where a source partition starts, and what was committed with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StartPosition {
     pub(super) input: InputPosition,
     /// `None`: the group never committed this partition.
@@ -26,10 +26,12 @@ pub(super) struct StartPosition {
 }
 
 /// A committed offset's own words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CommittedAs {
     /// `None`: committed by somebody who does not count commits, e.g. Kafka Streams.
     pub(super) commit_number: Option<u64>,
+    /// What the task's processors kept.
+    pub(super) processors: ProcessorMetadata,
 }
 
 impl<W: World> Worker<W> {
@@ -55,10 +57,11 @@ impl<W: World> Worker<W> {
             let start = match offset {
                 Some(offset) => {
                     self.check_not_deleted(&partition, offset, &earliest)?;
-                    let (partition_time, commit_number) = decode_commit_metadata(&metadata);
+                    let CommitMetadata { partition_time, commit_number, processors } =
+                        decode_commit_metadata(&metadata);
                     StartPosition {
                         input: InputPosition { offset, partition_time },
-                        committed: Some(CommittedAs { commit_number }),
+                        committed: Some(CommittedAs { commit_number, processors }),
                     }
                 }
                 None => StartPosition {

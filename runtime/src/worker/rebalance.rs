@@ -359,7 +359,7 @@ impl<W: World> Worker<W> {
     ) -> Result<(), Error> {
         let starts: Vec<(TopicPartition, StartPosition)> = self
             .inputs_of(task)
-            .filter_map(|input| self.positions.get(&input).map(|start| (input, *start)))
+            .filter_map(|input| self.positions.get(&input).map(|start| (input, start.clone())))
             .collect();
         let checkpoint = storage.checkpoint();
         let state_exists =
@@ -377,7 +377,7 @@ impl<W: World> Worker<W> {
                 ),
             });
         }
-        let number = starts.iter().filter_map(|(_, s)| s.committed?.commit_number).max();
+        let number = starts.iter().filter_map(|(_, s)| s.committed.as_ref()?.commit_number).max();
         let inputs = starts.into_iter().map(|(input, start)| (input, start.input)).collect();
         // offsets committed by somebody who does not count commits leave the number as it is
         let number = number.unwrap_or(checkpoint.commit_number);
@@ -401,6 +401,7 @@ impl<W: World> Worker<W> {
             application_id: shared.config.application_id.clone(),
             handlers: shared.handlers.clone(),
             task_idle: task_idle(shared.config.max_task_idle),
+            emit_interval: shared.config.emit_interval,
             store_cache_bytes_max: self.store_cache_bytes(),
             globals: None,
         };
@@ -414,6 +415,9 @@ impl<W: World> Worker<W> {
             let start = self.positions.get(&input);
             let start = start.expect("INV-4: a task runs after its positions were read");
             task.resume(queue, start.input);
+            if let Some(committed) = &start.committed {
+                task.restore_processor_metadata(&committed.processors);
+            }
             readers.push(self.readers.remove(&input).expect("each input has one reader"));
         }
         tracing::info!(task = %task_id, worker = self.identity.worker, "running");

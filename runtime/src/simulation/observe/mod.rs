@@ -74,8 +74,9 @@ impl Observer {
         partition: i32,
         metadata: &str,
     ) -> Result<(), String> {
-        let (time, number) = decode_commit_metadata(metadata);
-        let (time, number) = (time.as_millis(), number.unwrap_or(0));
+        let metadata = decode_commit_metadata(metadata);
+        let time = metadata.partition_time.as_millis();
+        let number = metadata.commit_number.unwrap_or(0);
         let key = (topic.to_owned(), partition);
         let before = self.times.insert(key, (time, number)).unwrap_or((-1, 0));
         if time < before.0 {
@@ -157,13 +158,18 @@ impl Observer {
 #[cfg(test)]
 mod tests {
     use tidemill_core::record::StreamTime;
-    use tidemill_core::task::encode_commit_metadata;
+    use tidemill_core::task::{CommitMetadata, encode_commit_metadata};
 
     use super::*;
 
     #[test]
     fn inv_9_a_committed_time_that_goes_back_is_seen() {
-        let metadata = |time, number| encode_commit_metadata(StreamTime::from_millis(time), number);
+        let metadata = |time, number| {
+            let partition_time = StreamTime::from_millis(time);
+            let commit_number = Some(number);
+            let processors = std::collections::BTreeMap::new();
+            encode_commit_metadata(&CommitMetadata { partition_time, commit_number, processors })
+        };
         let mut observer = Observer::default();
         let mut look = |metadata: &str| observer.look_at_metadata("inputs", 0, metadata);
         assert_eq!(look(&metadata(-1, 0)), Ok(()));

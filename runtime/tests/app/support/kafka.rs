@@ -224,7 +224,7 @@ impl Kafka {
         let partitions = self.partitions(topic);
         let committed = patiently(|| consumer.committed(&partitions, TIMEOUT));
         let known = committed.into_iter().filter_map(|one| {
-            let (_, number) = decode_commit_metadata(&one.metadata);
+            let number = decode_commit_metadata(&one.metadata).commit_number;
             Some((one.partition, (one.offset?, number)))
         });
         known.collect()

@@ -1,5 +1,6 @@
 package tidemill.golden;
 
+import java.time.Instant;
 import org.apache.kafka.common.utils.Bytes;
 import org.apache.kafka.streams.kstream.CogroupedKStream;
 import org.apache.kafka.streams.kstream.EmitStrategy;
@@ -13,6 +14,7 @@ import org.apache.kafka.streams.kstream.SlidingWindows;
 import org.apache.kafka.streams.kstream.TimeWindowedCogroupedKStream;
 import org.apache.kafka.streams.kstream.TimeWindowedKStream;
 import org.apache.kafka.streams.kstream.TimeWindows;
+import org.apache.kafka.streams.kstream.UnlimitedWindows;
 import org.apache.kafka.streams.state.KeyValueStore;
 import org.apache.kafka.streams.state.SessionStore;
 import org.apache.kafka.streams.state.WindowStore;
@@ -29,6 +31,10 @@ final class Windowing {
         TimeWindows windows =
             TimeWindows.ofSizeAndGrace(window.duration("size"), window.duration("grace"));
         return window.has("advance") ? windows.advanceBy(window.duration("advance")) : windows;
+    }
+
+    private static UnlimitedWindows unlimitedWindows(Node window) {
+        return UnlimitedWindows.of().startOn(Instant.EPOCH.plus(window.duration("start")));
     }
 
     private static SlidingWindows slidingWindows(Node window) {
@@ -60,6 +66,8 @@ final class Windowing {
         return switch (kind) {
             case "tumbling", "hopping" ->
                 grouped.windowedBy(timeWindows(window)).emitStrategy(emit);
+            case "unlimited" ->
+                grouped.windowedBy(unlimitedWindows(window)).emitStrategy(emit);
             case "sliding" -> grouped.windowedBy(slidingWindows(window)).emitStrategy(emit);
             case "session" -> grouped.windowedBy(sessionWindows(window)).emitStrategy(emit);
             default -> throw new IllegalArgumentException("no window is called " + kind);
