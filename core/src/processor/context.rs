@@ -1,6 +1,7 @@
 //! What a processor can do besides computing: forward, read stores, schedule, ask for a commit.
 
-use std::cell::Cell;
+use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
@@ -62,6 +63,8 @@ pub(crate) struct TaskShared {
     pub(crate) emit_interval: Duration,
     /// Times that processors keep with the committed offsets.
     pub(crate) processor_metadata: BTreeMap<String, i64>,
+    /// What several processors of the task have in common, by name.
+    pub(crate) shared: BTreeMap<String, Rc<dyn Any>>,
     /// For each node: the stores it is connected to.
     pub(crate) connected: Vec<Vec<Rc<dyn ErasedStore>>>,
     /// The global stores, which every node can read.
@@ -289,11 +292,6 @@ impl<'c, 't, K, V> ProcessorContext<'c, 't, K, V> {
         self.task.shared.punctuations.cancel(handle);
     }
 
-    /// Returns how often, in wall-clock time, an aggregation looks for windows that have closed.
-    pub(crate) fn emit_interval(&self) -> Duration {
-        self.task.shared.emit_interval
-    }
-
     /// Returns what was kept with the committed offsets under this key. What is from before a
     /// restart is not there in `init` yet.
     pub(crate) fn processor_metadata(&self, key: &str) -> Option<i64> {
@@ -307,6 +305,24 @@ impl<'c, 't, K, V> ProcessorContext<'c, 't, K, V> {
             Some(known) => *known = value,
             None => drop(kept.insert(key.to_owned(), value)),
         }
+    }
+}
+
+impl<K, V> ProcessorContext<'_, '_, K, V> {
+    /// Returns how often, in wall-clock time, final results are looked for.
+    pub(crate) fn emit_interval(&self) -> Duration {
+        self.task.shared.emit_interval
+    }
+
+    /// Returns what processors of this task share under a name. Taken once, in `init`.
+    pub(crate) fn shared_in_task<T: Default + 'static>(
+        &mut self,
+        name: &str,
+    ) -> Result<Rc<RefCell<T>>, BoxError> {
+        let new = || -> Rc<dyn Any> { Rc::new(RefCell::new(T::default())) };
+        let found = self.task.shared.shared.entry(name.to_owned()).or_insert_with(new);
+        let other = |_| format!("{name} is shared between processors of different kinds").into();
+        Rc::clone(found).downcast().map_err(other)
     }
 }
 

@@ -121,7 +121,12 @@ where
         task: &mut TaskContext<'_>,
         record: Record<KIn, VIn>,
     ) -> Result<(), Halt> {
-        with_context!(self, task, |context| self.processor.process(context, record))
+        // what is written to a store meanwhile is of this record, whatever it came of
+        let above = task.shared.now.replace(record.timestamp);
+        let processed =
+            with_context!(self, task, |context| self.processor.process(context, record));
+        task.shared.now.set(above);
+        processed
     }
 }
 

@@ -150,15 +150,31 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         self.set(slot, Some(value), timestamp)
     }
 
+    /// Notes for the changelog, under a stored key that is new, that null was put: Kafka Streams
+    /// logs it in a store that keeps duplicates, and does nothing else.
+    pub(super) fn log_null(&mut self, stored_key: &[u8], timestamp: Timestamp) {
+        let slot = match self.overlay.find(stored_key) {
+            Some(slot) => slot,
+            None => self.overlay.insert_clean(stored_key, None, timestamp, 0),
+        };
+        self.overlay.entry_mut(slot).timestamp = timestamp;
+        self.mark_written(slot);
+    }
+
+    /// Makes an entry dirty, with the headers that it is logged with.
+    fn mark_written(&mut self, slot: Slot) {
+        if let Some(headers) = &self.log_headers {
+            self.overlay.entry_mut(slot).headers.clone_from(headers);
+        }
+        self.overlay.mark_dirty(slot);
+    }
+
     fn set(&mut self, slot: Slot, value: Option<V>, at: Timestamp) -> Result<(), StoreError> {
         self.note_write(slot, value.is_none())?;
         let entry = self.overlay.entry_mut(slot);
         entry.value = value;
         entry.timestamp = at;
-        if let Some(headers) = &self.log_headers {
-            entry.headers.clone_from(headers);
-        }
-        self.overlay.mark_dirty(slot);
+        self.mark_written(slot);
         Ok(())
     }
 

@@ -38,12 +38,15 @@ impl Expiry {
 
     /// Returns the clock after these stored keys were logged. What was written but is not logged
     /// does not count: nobody will learn of it from the changelog.
-    pub(super) fn after<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> (Clock, Segments) {
+    pub(super) fn after<'k>(
+        &self,
+        writes: impl Iterator<Item = (&'k [u8], bool)>,
+    ) -> (Clock, Segments) {
         let mut clock = self.stored;
-        for key in keys {
+        for (key, is_delete) in writes {
             let key = self.kind.changelog_key(key);
-            clock.advance(self.kind.time_of(key).unwrap_or(-1));
-            clock.sequence = self.kind.sequence_of(key);
+            let time = self.kind.time_of(key).unwrap_or(-1);
+            clock.write(self.kind, (key, time), is_delete);
         }
         (clock, self.segments)
     }

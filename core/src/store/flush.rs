@@ -18,8 +18,11 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         if dirty.is_empty() {
             return Ok(());
         }
-        let keys = dirty.iter().map(|slot| &*self.overlay.entry(*slot).key);
-        let logged = self.expiry.as_ref().map(|expiry| expiry.after(keys));
+        let writes = dirty.iter().map(|slot| {
+            let entry = self.overlay.entry(*slot);
+            (&*entry.key, entry.value.is_none())
+        });
+        let logged = self.expiry.as_ref().map(|expiry| expiry.after(writes));
         let first_live = logged.and_then(|(clock, segments)| segments.first_live(clock.observed));
         let kind = self.spec.kind;
         let prefix = if kind.is_timestamped() { 8 } else { 0 };

@@ -87,8 +87,7 @@ impl StoreSpec {
                 length: key.len(),
                 shortest: self.kind.suffix_bytes(),
             })?;
-            now.advance(time);
-            now.sequence = self.kind.sequence_of(key);
+            now.write(self.kind, (key, time), value.is_none());
             let segment = segments.segment(time);
             if segments.first_live(now.observed).is_some_and(|live| segment < live) {
                 continue;

@@ -11,6 +11,7 @@
 //! order of time: a point read stays one look-up, and everything that expired lies in one range
 //! that is deleted without being read. The changelog key is that of Kafka Streams.
 
+use super::StoreKind;
 use crate::record::{StreamTime, Timestamp};
 
 /// Bytes of the segment in front of a stored key.
@@ -89,6 +90,15 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
+    /// Takes a logged write into account. Null in a store that keeps duplicates has a number, and
+    /// is no entry.
+    pub(crate) fn write(&mut self, kind: StoreKind, (key, time): (&[u8], i64), is_delete: bool) {
+        if !(is_delete && kind.retains_duplicates()) {
+            self.advance(time);
+        }
+        self.sequence = kind.sequence_of(key);
+    }
+
     /// Takes an entry into account.
     pub(crate) fn advance(&mut self, time: i64) {
         if time >= 0 {

@@ -73,6 +73,14 @@ impl StoreKind {
         }
     }
 
+    /// Returns whether several values of a key and window are kept.
+    pub(crate) const fn retains_duplicates(self) -> bool {
+        match self {
+            Self::Window(spec) | Self::TimestampedWindow(spec) => spec.retain_duplicates,
+            _ => false,
+        }
+    }
+
     /// Returns the bytes at the end of a changelog key that are not the user's key.
     pub(crate) const fn suffix_bytes(self) -> usize {
         match self {

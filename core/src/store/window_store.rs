@@ -11,7 +11,7 @@ use super::{
     Order, StoreCore, StoreError, StoreKind, ValueAndTimestamp, WindowStoreIterator,
     WindowedIterator,
 };
-use crate::record::Timestamp;
+use crate::record::{Headers, Timestamp};
 use crate::window::{Window, Windowed};
 
 const ALL_TIMES: RangeInclusive<Timestamp> = Timestamp(0)..=Timestamp(i64::MAX);
@@ -161,6 +161,25 @@ impl<K: Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         put(&self.core, key, Some(value), window_start, now)
     }
 
+    /// As [`WindowStore::put`], logged with these headers and the start of the window, null too.
+    pub(crate) fn put_logged(
+        &self,
+        key: &K,
+        value: V,
+        window_start: Timestamp,
+        headers: &Headers,
+    ) -> Result<(), StoreError> {
+        let mut core = self.core.borrow_mut();
+        core.log_with(headers);
+        if !core.is_null(&value) {
+            drop(core);
+            return put(&self.core, key, Some(value), window_start, window_start);
+        }
+        let stored_key = numbered(&mut core, &at(key, window_start))?;
+        core.log_null(&stored_key, window_start);
+        Ok(())
+    }
+
     /// Deletes a window. A store that keeps duplicates ignores that.
     ///
     /// # Errors
@@ -235,10 +254,19 @@ fn put<K: Clone + 'static, V: Clone + 'static>(
     }
     let mut core = core.borrow_mut();
     let Some(value) = value.filter(|value| !core.is_null(value)) else { return Ok(()) };
-    let mut stored_key = core.key_bytes(&key)?;
+    let stored_key = numbered(&mut core, &key)?;
+    core.put_new(&stored_key, value, timestamp)
+}
+
+/// Returns the next stored key of a window in a store that keeps duplicates.
+fn numbered<K: Clone + 'static, V: Clone + 'static>(
+    core: &mut StoreCore<Windowed<K>, V>,
+    key: &Windowed<K>,
+) -> Result<Vec<u8>, StoreError> {
+    let mut stored_key = core.key_bytes(key)?;
     let sequence = core.next_sequence()?;
     if let Some(last) = stored_key.last_chunk_mut() {
         *last = sequence.to_be_bytes();
     }
-    core.put_new(&stored_key, value, timestamp)
+    Ok(stored_key)
 }

@@ -70,8 +70,8 @@ pub struct TaskConfig {
     pub handlers: Handlers,
     /// How long to wait for an empty partition.
     pub task_idle: TaskIdle,
-    /// How often, in wall-clock time, an aggregation that emits final results looks for windows
-    /// that have closed.
+    /// How often, in wall-clock time, final results are looked for: by an aggregation for windows
+    /// that have closed, by a left or outer join of streams for records without a match.
     pub emit_interval: Duration,
     /// Bytes that each store may hold between commits as a read cache.
     pub store_cache_bytes_max: usize,
@@ -164,6 +164,7 @@ impl<R: RawRecord> Task<R> {
             ignored: 0,
             emit_interval: config.emit_interval,
             processor_metadata: ProcessorMetadata::new(),
+            shared: BTreeMap::new(),
             connected: topology.nodes().iter().map(connected).collect(),
             globals: global::readers(topology, &config),
         };

@@ -168,6 +168,19 @@ pub enum TopologyError {
         /// What it takes.
         takes: &'static str,
     },
+    /// Windows of a join that nothing lies in.
+    #[error(
+        "{node}: the windows of the join reach {before_ms} ms back and {after_ms} ms forward: \
+         together that must not be below 0"
+    )]
+    JoinWindows {
+        /// The operator.
+        node: String,
+        /// How much earlier the other record may be.
+        before_ms: i64,
+        /// How much later it may be.
+        after_ms: i64,
+    },
     /// Nothing to run.
     #[error("the topology has no source (topics of global stores alone give nothing to process)")]
     Empty,

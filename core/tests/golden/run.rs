@@ -13,6 +13,7 @@ use tidemill_core::serdes::{bytes, optional};
 
 use crate::data::{Datum, escaped, unescaped};
 use crate::files::{Scenario, Step, Vector};
+use crate::joins;
 use crate::operator::Operator;
 use crate::suppressions::Buffers;
 use crate::topology::{BuildError, Ready, build};
@@ -27,6 +28,12 @@ pub(crate) fn prepare(scenario: &Scenario) -> Result<(Ready, DriverConfig), Buil
     let mut topology = TopologyConfig::new();
     if options.flag("optimize") == Some(true) {
         topology = topology.with_optimization(TopologyOptimization::ALL);
+        let of_itself = |of: &Map<String, Value>| {
+            of.get("op").is_some_and(|op| op == "join_stream") && of.get("from") == of.get("with")
+        };
+        if scenario.topology.iter().any(of_itself) {
+            return Err(BuildError::NotBuilt("self_join".to_owned()));
+        }
     }
     if options.flag("skip_what_cannot_be_read") == Some(true) {
         config.handlers.deserialization = Arc::new(LogAndContinue);
@@ -164,7 +171,9 @@ fn stores(driver: &TopologyTestDriver, buffers: &Buffers) -> Result<Map<String, 
             // a store of counts, of windows, or one that Kafka Streams does not show either
             Err(_) => match contents::<i64>(driver, &name) {
                 Ok(lines) => lines,
-                Err(_) => match window_stores::contents(driver, &name) {
+                Err(_) => match window_stores::contents(driver, &name)
+                    .or_else(|_| joins::kept(driver, &name))
+                {
                     Ok(lines) => lines,
                     Err(_) => continue,
                 },

@@ -116,6 +116,7 @@ impl Maker {
             | "group_by_key"
             | "join_table"
             | "join_global_table"
+            | "join_stream"
             | "to" => {
                 return match self.get(operator, "from")? {
                     Built::Stream(from) => self.of_stream(op, operator, &from, Built::Stream),
@@ -143,13 +144,11 @@ impl Maker {
             "suppress" => {
                 return Ok(Some(suppressions::add(operator, self.get(operator, "from")?)?));
             }
-            "join_tables" => {
+            "join_tables" | "foreign_key_join" => {
                 let sides = (self.get(operator, "from")?, self.get(operator, "with")?);
-                return Ok(Some(tables::join_tables(operator, sides)?));
-            }
-            "foreign_key_join" => {
-                let sides = (self.get(operator, "from")?, self.get(operator, "with")?);
-                return Ok(Some(joins::on_foreign_key(operator, sides)?));
+                let by_key = op == "join_tables";
+                let join = if by_key { tables::join_tables } else { joins::on_foreign_key };
+                return Ok(Some(join(operator, sides)?));
             }
             "count" | "reduce" | "aggregate" => {
                 let from = self.get(operator, "from")?;
@@ -208,6 +207,7 @@ impl Maker {
                         | "group_by_key"
                         | "join_table"
                         | "join_global_table"
+                        | "join_stream"
                 ) =>
             {
                 from.named(name)
@@ -220,6 +220,7 @@ impl Maker {
                 Built::GlobalTable(with) => globals::join(operator, from, &with)?,
                 _ => return Err(operator.wrong("this takes a stream and a global table").into()),
             },
+            "join_stream" => joins::streams(operator, from, &self.get(operator, "with")?)?,
             "merge" => same(from.merge(&self.other(operator)?)),
             "split" => {
                 self.split(operator, from, same)?;
