@@ -156,6 +156,7 @@ pub(super) fn add<K: Clone + 'static, V: Clone + 'static>(
             name: None,
             partitioner,
             one_partition: false,
+            windows_together: false,
         };
         topology.add_sink_to(&sink, topic.clone(), produced, &[&filter])?;
         let consumed = Consumed {

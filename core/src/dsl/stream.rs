@@ -187,6 +187,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
 
     /// Writes the stream to a topic.
     pub fn to(&self, topic: &str, mut produced: Produced<K, V>) {
+        produced.windows_together = true;
         let name = self.name_operator(produced.name.take(), SINK);
         let (node, topic) = (name.clone(), topic.to_owned());
         self.graph.borrow_mut().add(&[self.id], name, move |topology, parents| {
@@ -219,6 +220,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         extractor: impl TopicNameExtractor<K, V> + 'static,
         mut produced: Produced<K, V>,
     ) {
+        produced.windows_together = true;
         let name = self.name_operator(produced.name.take(), SINK);
         let node = name.clone();
         self.graph.borrow_mut().add(&[self.id], name, move |topology, parents| {

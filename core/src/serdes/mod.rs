@@ -56,6 +56,13 @@ pub trait Serde<T>: Send + Sync + 'static {
     fn is_null(&self, _value: &T) -> bool {
         false
     }
+
+    /// Returns how many bytes at the end say in which window a key is. A stream is written to a topic
+    /// by those before them, so that all windows of a key go to one partition, as in Kafka Streams
+    /// (`WindowedStreamPartitioner`). Default: none.
+    fn window_bytes(&self) -> usize {
+        0
+    }
 }
 
 /// A serde whose type was forgotten, shared between the tasks.
@@ -72,6 +79,10 @@ impl<T: 'static> Serde<T> for SharedSerde<T> {
 
     fn is_null(&self, value: &T) -> bool {
         (**self).is_null(value)
+    }
+
+    fn window_bytes(&self) -> usize {
+        (**self).window_bytes()
     }
 }
 

@@ -99,6 +99,8 @@ pub struct Produced<K, V> {
     pub(crate) partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
     /// Whether the partitioner has to choose one partition: somebody waits for the record there.
     pub(crate) one_partition: bool,
+    /// Whether all windows of a key go to one partition unless a partitioner says otherwise.
+    pub(crate) windows_together: bool,
 }
 
 impl<K, V> Produced<K, V> {
@@ -110,6 +112,7 @@ impl<K, V> Produced<K, V> {
             name: None,
             partitioner: None,
             one_partition: false,
+            windows_together: false,
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct Sink<K, V> {
     writer: Writer<K, V>,
 }
 
-impl<K, V> Sink<K, V> {
+impl<K: 'static, V> Sink<K, V> {
     pub(crate) fn new(
         name: String,
         topic_name: String,
@@ -51,17 +51,23 @@ struct Writer<K, V> {
     value_serde: SharedSerde<V>,
     partitioner: Option<Arc<dyn StreamPartitioner<K, V>>>,
     one_partition: bool,
+    /// Bytes at the end of a key that have no say in its partition.
+    window_bytes: usize,
     key: Vec<u8>,
     value: Vec<u8>,
 }
 
-impl<K, V> Writer<K, V> {
+impl<K: 'static, V> Writer<K, V> {
     fn new(produced: &Produced<K, V>) -> Self {
         Self {
             key_serde: produced.key_serde.clone(),
             value_serde: produced.value_serde.clone(),
             partitioner: produced.partitioner.clone(),
             one_partition: produced.one_partition,
+            window_bytes: match produced.partitioner {
+                None if produced.windows_together => produced.key_serde.window_bytes(),
+                _ => 0,
+            },
             key: Vec::new(),
             value: Vec::new(),
         }
@@ -114,7 +120,10 @@ impl<K: 'static, V: 'static> Writer<K, V> {
         };
         match partitions {
             Partitions::ByKey => {
-                let partition = key.map(|key| partition_for_key(key, topic.partitions));
+                let partition = key.map(|key| {
+                    let key = &key[..key.len().saturating_sub(self.window_bytes)];
+                    partition_for_key(key, topic.partitions)
+                });
                 task.collector.send(to(partition))
             }
             Partitions::One(partition) => {

@@ -53,6 +53,10 @@ impl<K: 'static> Serde<Windowed<K>> for TimeWindowedSerde<K> {
     fn is_null(&self, value: &Windowed<K>) -> bool {
         self.inner.is_null(&value.key)
     }
+
+    fn window_bytes(&self) -> usize {
+        8
+    }
 }
 
 /// The serde of a key in a session: the key's bytes, then the session's end and its start (8 bytes
@@ -99,6 +103,10 @@ impl<K: 'static> Serde<Windowed<K>> for SessionWindowedSerde<K> {
 
     fn is_null(&self, value: &Windowed<K>) -> bool {
         self.inner.is_null(&value.key)
+    }
+
+    fn window_bytes(&self) -> usize {
+        16
     }
 }
 

@@ -105,7 +105,7 @@ pub(crate) struct Bench {
     options: Options,
     topology: Topology,
     storage: Rc<RefCell<MemoryStorage>>,
-    metadata: ProcessorMetadata,
+    pub(crate) metadata: ProcessorMetadata,
     task: Task<OwnedRecord>,
     sent: Recorder,
     inputs: Vec<(OwnedRecord, Timestamp)>,

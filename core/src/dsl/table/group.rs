@@ -266,6 +266,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedTable<K, V> {
                 name: None,
                 partitioner: None,
                 one_partition: false,
+                windows_together: false,
             };
             topology.add_sink_to(&sink, topic.clone(), produced, parents)?;
             let consumed = Consumed {

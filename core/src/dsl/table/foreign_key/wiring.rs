@@ -269,6 +269,7 @@ fn registered<K: 'static, KO: Clone + 'static>(
         name: None,
         partitioner,
         one_partition: true,
+        windows_together: false,
     };
     cross(sent, &[sent.id], crossing, produced)
 }
@@ -298,6 +299,7 @@ fn responded<K: Clone + 'static, V, KO: 'static, VO: Clone + 'static>(
         name: None,
         partitioner: Some(partitioner),
         one_partition: true,
+        windows_together: false,
     };
     cross(answered, parents, crossing, produced)
 }
