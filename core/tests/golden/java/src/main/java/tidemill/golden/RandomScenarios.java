@@ -162,7 +162,8 @@ final class RandomScenarios {
             () -> filter(from), () -> mapValues(from), () -> flatMapValues(from), () -> map(from),
             () -> flatMap(from), () -> selectKey(from), () -> merge(from), () -> split(from),
             () -> repartition(from), () -> process(from), () -> aggregation(from),
-            () -> aggregation(from), () -> aggregation(from));
+            () -> aggregation(from), () -> aggregation(from), () -> windows(from),
+            () -> windows(from), () -> windows(from));
         while (!operators.get(random.nextInt(operators.size())).get()) {
             // that one did not fit: another one
         }
@@ -337,6 +338,66 @@ final class RandomScenarios {
         String id = id();
         named(node("to_stream", id, from.sibling(tableId)));
         made(new Stream(id, key, value, op.equals("count") ? Kind.COUNTS : Kind.CHANGES));
+        return true;
+    }
+
+    /**
+     * Windows, whose results are written at once or go on with the text of their key. Their grace
+     * is such that nothing is late but for tumbling and hopping windows, and final results are only
+     * asked for where Kafka Streams does not lose them: see the README.
+     */
+    private boolean windows(Stream from) {
+        if (from.kind != Kind.PLAIN || !from.key.equals(STRING)) {
+            return false;
+        }
+        String op = one("count", "reduce", "aggregate");
+        String groupId = id();
+        named(node("group_by_key", groupId, from).put("key", STRING).put("value", from.value));
+        String windowId = id();
+        ObjectNode windowed = node("windowed_by", windowId, from.sibling(groupId));
+        String kind = one("tumbling", "hopping", "sliding", "session");
+        ObjectNode window = windowed.putObject("window").put("kind", kind);
+        long size = kind.equals("sliding") ? 50L : one(10L, 20L);
+        boolean aligned = kind.equals("tumbling") || kind.equals("hopping");
+        window.put(aligned ? "size" : kind.equals("sliding") ? "difference" : "gap", size);
+        if (kind.equals("hopping")) {
+            window.put("advance", (long) one(3, 5));
+        }
+        window.put("grace", aligned ? (long) one(0, 5, 20) : 80L);
+        boolean close = chance(30);
+        if (close) {
+            windowed.put("emit", "close");
+        }
+        String tableId = id();
+        ObjectNode table = node(op, tableId, from.sibling(windowId));
+        ObjectNode store = JSON.createObjectNode();
+        if (chance(50)) {
+            store.put("name", "store-" + ids);
+        }
+        String value = aggregated(op, from, table, store);
+        if (op.equals("aggregate") && kind.equals("session")) {
+            table.put("merge", value.equals(LONG) ? "add" : "concat");
+        }
+        if (!close && chance(40)) {
+            store.put("caching", chance(30));
+        }
+        if (!store.isEmpty()) {
+            table.set("store", store);
+        }
+        named(table);
+        String id = id();
+        ObjectNode changes = node("to_stream", id, from.sibling(tableId));
+        if (chance(50)) {
+            changes.put("fn", "text");
+            made(new Stream(id, STRING, value, op.equals("count") ? Kind.COUNTS : Kind.CHANGES));
+            return true;
+        }
+        ObjectNode sink = node("to", null, from.sibling(id)).put("topic", "out-" + id);
+        sink.put("key", (kind.equals("session") ? "session" : "time") + "_windowed_string");
+        sink.put("value", value);
+        if (!kind.equals("session")) {
+            sink.put("window_size", size);
+        }
         return true;
     }
 
