@@ -57,9 +57,9 @@ pub trait Serde<T>: Send + Sync + 'static {
         false
     }
 
-    /// Returns how many bytes at the end say in which window a key is. A stream is written to a topic
-    /// by those before them, so that all windows of a key go to one partition, as in Kafka Streams
-    /// (`WindowedStreamPartitioner`). Default: none.
+    /// Returns how many bytes at the end say in which window a key is. A stream is written to a
+    /// topic by those before them, so that all windows of a key go to one partition, as in Kafka
+    /// Streams (`WindowedStreamPartitioner`). Default: none.
     fn window_bytes(&self) -> usize {
         0
     }
