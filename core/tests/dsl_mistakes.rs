@@ -1,7 +1,11 @@
 //! Mistakes made while building: all of them are reported by `build`, none interrupts the chain.
 #![expect(clippy::unwrap_used, reason = "a test may, also in its helpers")]
 
-use tidemill_core::dsl::{Grouped, KStream, Materialized, Repartitioned, StreamsBuilder};
+use std::time::Duration;
+
+use tidemill_core::dsl::{
+    BufferConfig, Grouped, KStream, Materialized, Repartitioned, StreamsBuilder, Suppressed,
+};
 use tidemill_core::serdes::{i64, string};
 use tidemill_core::topology::{AutoOffsetReset, Consumed, Produced, TopologyError};
 
@@ -176,4 +180,26 @@ fn a_stream_used_after_build_changes_nothing_and_harms_nobody() {
     more.repartition(Repartitioned::with(string(), string())).to("late", produced());
     more.group_by_key(grouped()).count(Materialized::default()).to_stream();
     assert_eq!(topology.describe(), before);
+}
+
+#[test]
+fn versions_are_refused_where_there_are_none() {
+    let versions = || Materialized::as_versioned("versions", Duration::from_secs(1));
+    check(
+        |b| {
+            stream(b, "in").group_by_key(grouped()).reduce(|a, b| a + &b, versions());
+        },
+        "KSTREAM-REDUCE-0000000001: Materialized::as_versioned is for tables of a topic or a \
+         stream: here it would have no effect",
+    );
+    check(
+        |b| {
+            let table = b.table("in", consumed(), versions());
+            table.filter(|_, _| true, Materialized::default()).suppress(
+                Suppressed::until_time_limit(Duration::from_secs(1), BufferConfig::unbounded()),
+            );
+        },
+        "KTABLE-SUPPRESS-0000000003: a versioned table can't be suppressed, give it a store \
+         without versions",
+    );
 }

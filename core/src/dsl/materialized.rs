@@ -9,7 +9,7 @@ use super::EmitStrategy;
 use super::graph::Graph;
 use crate::revision::Revisioned;
 use crate::serdes::{Serde, SharedSerde};
-use crate::store::{StoreKind, StoreSpec};
+use crate::store::{Segments, StoreKind, StoreSpec};
 use crate::topology::{StoreBuilder, TopologyError};
 
 /// How the store of a table is kept: name, serdes, caching, changelog.
@@ -29,6 +29,8 @@ pub struct Materialized<K, V> {
     pub(super) given: bool,
     /// Finds the revision that guards a table.
     pub(super) revision: Option<RevisionOf<V>>,
+    /// Of a versioned table: how long it knows what a key had.
+    history: Option<Segments>,
 }
 
 type RevisionOf<V> = Arc<dyn Fn(&V) -> Option<i64> + Send + Sync>;
@@ -47,6 +49,7 @@ impl<K, V> Default for Materialized<K, V> {
             retention: None,
             given: false,
             revision: None,
+            history: None,
         }
     }
 }
@@ -55,6 +58,46 @@ impl<K, V> Materialized<K, V> {
     /// Names the store, and with it the changelog: `<application.id>-<name>-changelog`.
     pub fn as_(name: impl Into<String>) -> Self {
         Self { name: Some(name.into()), given: true, ..Self::default() }
+    }
+
+    /// Names a versioned store (KIP-889): the table of a topic or a stream then knows for
+    /// `history_retention` what each key had at an earlier time, and puts a record that comes late
+    /// where it belongs. Older records are dropped and counted.
+    ///
+    /// A stream that is joined with the table finds what its key had at the record's own time.
+    /// Operators on the table pass over records that are not the latest of their key (KIP-914). It
+    /// is not cached: every update is forwarded.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidemill_core::driver::{DriverConfig, TopologyTestDriver};
+    /// # use tidemill_core::dsl::{Joined, Materialized, StreamsBuilder};
+    /// # use tidemill_core::record::Timestamp;
+    /// # use tidemill_core::serdes::string;
+    /// # use tidemill_core::topology::{Consumed, Produced};
+    /// let builder = StreamsBuilder::new();
+    /// let texts = || Consumed::with(string(), string());
+    /// let hour = Duration::from_secs(3600);
+    /// let prices = builder.table("prices", texts(), Materialized::as_versioned("prices", hour));
+    /// builder
+    ///     .stream("orders", texts())
+    ///     .join_table(&prices, |order, price| format!("{order} at {price}"), Joined::default())
+    ///     .to("bills", Produced::with(string(), string()));
+    ///
+    /// let driver = TopologyTestDriver::new(builder.build()?, DriverConfig::default())?;
+    /// let mut prices = driver.create_input_topic("prices", string(), string())?;
+    /// let mut orders = driver.create_input_topic("orders", string(), string())?;
+    /// let mut bills = driver.create_output_topic("bills", string(), string())?;
+    /// let tea = || "tea".to_owned();
+    /// prices.pipe_input_at(tea(), "2".to_owned(), Timestamp(10))?;
+    /// prices.pipe_input_at(tea(), "3".to_owned(), Timestamp(20))?;
+    /// orders.pipe_input_at(tea(), "one".to_owned(), Timestamp(15))?;
+    /// assert_eq!(bills.read_value()?, "one at 2");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn as_versioned(name: impl Into<String>, history_retention: Duration) -> Self {
+        let millis = i64::try_from(history_retention.as_millis()).unwrap_or(i64::MAX);
+        Self { history: Some(Segments::of_history(millis)), ..Self::as_(name) }
     }
 
     /// Writes the store with these serdes, under a generated name.
@@ -133,11 +176,23 @@ impl<K, V> Materialized<K, V> {
         self
     }
 
-    /// Notes a mistake if a guard was asked for where there is none.
+    /// Notes a mistake if a guard or versions were asked for where there are none.
     pub(super) fn refuse_revision(&self, graph: &mut Graph, node: &str) {
         if self.revision.is_some() {
             graph.fail(TopologyError::UnusedRevision { node: node.to_owned() });
         }
+        self.refuse_versions(graph, node);
+    }
+
+    /// Notes a mistake if versions were asked for where there are none.
+    pub(super) fn refuse_versions(&self, graph: &mut Graph, node: &str) {
+        if self.history.is_some() {
+            graph.fail(TopologyError::UnusedVersions { node: node.to_owned() });
+        }
+    }
+
+    pub(super) fn is_versioned(&self) -> bool {
+        self.history.is_some()
     }
 
     fn given(mut self) -> Self {
@@ -146,11 +201,15 @@ impl<K, V> Materialized<K, V> {
     }
 
     pub(super) fn spec(&self, name: &str) -> StoreSpec {
+        let kind = match self.history {
+            Some(segments) => StoreKind::VersionedKeyValue(segments),
+            None => StoreKind::TimestampedKeyValue,
+        };
         StoreSpec {
             logging: self.logging,
-            caching: self.caching,
+            caching: self.caching && self.history.is_none(),
             changelog_config: self.changelog_config.clone(),
-            ..StoreSpec::new(name, StoreKind::TimestampedKeyValue)
+            ..StoreSpec::new(name, kind)
         }
     }
 }
@@ -172,7 +231,8 @@ impl<K: 'static, V: Clone + 'static> Materialized<K, V> {
         key_serde: SharedSerde<K>,
         value_serde: SharedSerde<V>,
     ) -> StoreBuilder<K, V> {
-        let spec = StoreSpec { caching: false, ..self.spec(name) };
+        let kind = StoreKind::TimestampedKeyValue;
+        let spec = StoreSpec { kind, caching: false, ..self.spec(name) };
         StoreBuilder::from_parts(spec, key_serde, value_serde)
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct TaskShared {
     /// The topics that origins name by number: first those of the queues.
     pub(crate) topics: Vec<Rc<str>>,
     pub(crate) punctuations: PunctuationQueue,
+    /// What is being forwarded is a version of a key that is not its latest (KIP-914).
+    pub(crate) out_of_order: bool,
     pub(crate) commit_requested: bool,
     /// Records that a handler dropped.
     pub(crate) dropped: u64,
@@ -419,6 +421,24 @@ impl<K: Clone, V: Clone> ProcessorContext<'_, '_, K, V> {
         record: Record<K, V>,
     ) -> Result<(), BoxError> {
         self.children.forward_to_nth(self.task, index, record).map_err(Into::into)
+    }
+
+    /// Returns whether a versioned table above forwards what is not the latest of its key.
+    pub(crate) fn is_out_of_order(&self) -> bool {
+        self.task.shared.out_of_order
+    }
+
+    /// As [`ProcessorContext::forward`], saying whether that is not the latest of its key. A table
+    /// with a store of its own says that it is, and so does what is no table.
+    pub(crate) fn forward_in_order(
+        &mut self,
+        in_order: bool,
+        record: Record<K, V>,
+    ) -> Result<(), BoxError> {
+        let before = std::mem::replace(&mut self.task.shared.out_of_order, !in_order);
+        let forwarded = self.forward(record);
+        self.task.shared.out_of_order = before;
+        forwarded
     }
 
     /// Counts a record that an operator drops by its own rules, e.g. for a null key.

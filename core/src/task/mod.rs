@@ -159,6 +159,7 @@ impl<R: RawRecord> Task<R> {
             origin,
             topics: Vec::new(),
             punctuations: PunctuationQueue::default(),
+            out_of_order: false,
             commit_requested: false,
             dropped: 0,
             ignored: 0,

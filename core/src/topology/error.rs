@@ -135,6 +135,24 @@ pub enum TopologyError {
         /// The operator.
         node: String,
     },
+    /// A versioned store for an operator that has none.
+    #[error(
+        "{node}: Materialized::as_versioned is for tables of a topic or a stream: here it would \
+         have no effect"
+    )]
+    UnusedVersions {
+        /// The operator.
+        node: String,
+    },
+    /// An operator that can't be put on a versioned table.
+    #[error("{node}: a versioned table can't be suppressed, give it a store without versions")]
+    SuppressedVersions {
+        /// The operator.
+        node: String,
+    },
+    /// A global store of windows, sessions or versions.
+    #[error("store {0} can't be a global one: its entries expire with the time of a task")]
+    GlobalExpires(String),
     /// A store that would lose windows before they are over.
     #[error(
         "store {store} keeps windows for {retention_ms} ms, but a window has {size_ms} ms: the \

@@ -33,7 +33,8 @@ impl Topology {
     ///
     /// # Errors
     /// If a name is taken or illegal, another source reads the topic, or `consumed` asks for the
-    /// latest offset: the topic is always read from the beginning.
+    /// latest offset: the topic is always read from the beginning. If the store is one whose
+    /// entries expire.
     pub fn add_global_store<SK, SV, K, V, P>(
         &mut self,
         store: StoreBuilder<SK, SV>,
@@ -51,6 +52,9 @@ impl Topology {
     {
         if consumed.auto_offset_reset == Some(AutoOffsetReset::Latest) {
             return Err(TopologyError::GlobalFromLatest(source.to_owned()));
+        }
+        if store.expires() {
+            return Err(TopologyError::GlobalExpires(store.name().to_owned()));
         }
         // all of it or nothing
         for name in [source, processor] {

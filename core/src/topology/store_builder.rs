@@ -230,6 +230,11 @@ impl<K, V> StoreBuilder<K, V> {
         self
     }
 
+    /// Returns whether the entries of the store expire.
+    pub(crate) fn expires(&self) -> bool {
+        self.spec.kind.segments().is_some()
+    }
+
     /// Makes it a global store: it has no changelog but the topic that fills it.
     pub(crate) fn filled_by(mut self, topic: &str) -> Self {
         self.spec.logging = false;

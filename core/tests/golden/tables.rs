@@ -184,6 +184,11 @@ pub(crate) fn join_table<V: Nullable>(
 pub(crate) fn store<V: Nullable>(
     operator: &Operator<'_>,
 ) -> Result<Materialized<Datum, V>, BoxError> {
+    if let Some(name) = operator.text_or_none("versions")? {
+        let history = operator.number("history").ok_or_else(|| operator.wrong("no history"))?;
+        let history = std::time::Duration::from_millis(history);
+        return Ok(Materialized::as_versioned(name, history));
+    }
     let Some(store) = operator.child("store") else { return Ok(Materialized::default()) };
     let mut options = match store.name()? {
         Some(name) => Materialized::as_(name),

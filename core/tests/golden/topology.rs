@@ -34,7 +34,7 @@ pub(crate) enum Built {
 }
 
 /// Fields that Tidemill has nothing for yet.
-const FIELDS: &[&str] = &["history", "grace"];
+const FIELDS: &[&str] = &["grace"];
 
 /// Why a scenario gives no topology.
 #[derive(Debug, thiserror::Error)]

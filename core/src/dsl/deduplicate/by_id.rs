@@ -70,6 +70,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         mut materialized: Materialized<I, ()>,
     ) -> Self {
         let (store, node) = self.name_with_store(materialized.name.take(), super::DEDUPLICATE);
+        materialized.refuse_versions(&mut self.graph().borrow_mut(), &node);
         let parents = [self.id];
         let added =
             self.graph().borrow_mut().add(&parents, node.clone(), move |topology, parents| {

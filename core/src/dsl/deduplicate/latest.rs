@@ -106,6 +106,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
     ) -> Self {
         let Deduplicated { key_serde, value_serde, name, .. } = &options;
         let (store, node) = self.name_with_store(materialized.name.take(), super::DEDUPLICATE);
+        materialized.refuse_versions(&mut self.graph().borrow_mut(), &node);
         let parent = self.together(name.as_deref().unwrap_or(&store), key_serde, value_serde);
         let forgets = options.forget_after.is_some() || options.forget_deleted_after.is_some();
         let index = forgets.then(|| format!("{store}-expiry"));

@@ -92,6 +92,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
     ) -> Self {
         let RevisionOrder { key_serde, value_serde, name, first, parking } = order;
         let (store, node) = self.name_with_store(materialized.name.take(), REVISION_ORDER);
+        materialized.refuse_versions(&mut self.graph().borrow_mut(), &node);
         let parent = self.together(name.as_deref().unwrap_or(&store), &key_serde, &value_serde);
         let keys = materialized.key_serde.take().unwrap_or_else(|| Arc::clone(&key_serde));
         let (limit, full) = parking.unwrap_or((0, ParkingFull::Reject));

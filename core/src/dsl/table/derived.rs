@@ -67,7 +67,9 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
                 (Rc::new(node), old_values)
             }
         };
-        if derivation.drops_absent && self.node.send_old_values(false) {
+        // a version that was never there may still end one that was
+        let drops_absent = derivation.drops_absent && !self.is_versioned();
+        if drops_absent && self.node.send_old_values(false) {
             // where the old value costs nothing it spares the deletion of what was never there
             old_values.set();
         }
@@ -77,7 +79,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
                 let rules = Arc::new(Rules {
                     store: store.clone(),
                     send_old: old_values.is_set(),
-                    drops_absent: derivation.drops_absent,
+                    drops_absent,
                 });
                 let supplier = move || {
                     let (rules, compute) = (Arc::clone(&rules), Arc::clone(&compute));
@@ -114,6 +116,10 @@ where
             self.old_values.set();
         }
         self.old_values.is_set()
+    }
+
+    fn is_versioned(&self) -> bool {
+        self.parent.is_versioned()
     }
 
     fn view(&self) -> View<K, V2> {

@@ -104,6 +104,10 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
         };
         let changes = named.attach(SELECT, false, move |context, record: Record<K, Change<V>>| {
             let Record { key, value: Change { new, old }, timestamp, headers } = record;
+            if context.is_out_of_order() {
+                context.note_dropped();
+                return Ok(());
+            }
             let (new, old) = (pick(&key, new)?, pick(&key, old)?);
             let mut forward = |key: K2, new: Option<V2>, old: Option<V2>| {
                 let (value, headers) = (Change { new, old }, headers.clone());

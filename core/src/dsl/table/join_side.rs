@@ -79,6 +79,10 @@ where
         context: &mut ProcessorContext<'_, '_, K, Change<R>>,
         record: Record<K, Change<V>>,
     ) -> Result<(), BoxError> {
+        if context.is_out_of_order() {
+            context.note_dropped();
+            return Ok(());
+        }
         let SideRules { role, send_old, joiner } = &*self.rules;
         let Record { key, value: change, timestamp, headers } = record;
         let other = self.other.as_ref().expect("a processor is initialised first");

@@ -208,7 +208,7 @@ where
             take(None)?;
         } else {
             let table = self.table.as_ref().expect("a processor is initialised first");
-            table.read(&key, &mut |found| take(found.map(|(value, _)| value)))?;
+            table.read_as_of(&key, timestamp, &mut |found| take(found.map(|(value, _)| value)))?;
         }
         match result {
             Some(value) => context.forward(Record { key, value, timestamp, headers }),

@@ -118,7 +118,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         self.changes.attach("KTABLE-TOSTREAM-", false, |context, record| {
             let Record { key, value: Change { new, .. }, timestamp, headers } = record;
-            context.forward(Record { key, value: new, timestamp, headers })
+            context.forward_in_order(true, Record { key, value: new, timestamp, headers })
         })
     }
 
@@ -139,6 +139,11 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
     /// Returns whether the table was made by the builder of this graph.
     pub(super) fn is_of(&self, graph: &SharedGraph) -> bool {
         std::ptr::eq(self.changes.graph(), &**graph)
+    }
+
+    /// Returns whether changes may be of a version that is not the latest of its key.
+    pub(super) fn is_versioned(&self) -> bool {
+        self.node.is_versioned()
     }
 
     /// Returns how others read the table; its source has a store from now on.

@@ -11,6 +11,11 @@ pub(in crate::dsl) trait TableNode<K, V> {
     /// that has no store yet gets one if `force` is set, and else declines.
     fn send_old_values(&self, force: bool) -> bool;
 
+    /// Returns whether changes may be of a version that is not the latest of its key.
+    fn is_versioned(&self) -> bool {
+        false
+    }
+
     /// Returns how the current values are read. A source has a store from then on.
     fn view(&self) -> View<K, V>;
 }

@@ -31,6 +31,7 @@ const STATE_STORE: &str = "STATE-STORE-";
 #[derive(Clone)]
 pub(super) struct SourceNode {
     store: String,
+    versioned: bool,
     materialized: Flag,
     old_values: Flag,
 }
@@ -39,6 +40,7 @@ impl SourceNode {
     pub(super) fn new(store: &str, queryable: bool) -> Self {
         let node = Self {
             store: store.to_owned(),
+            versioned: false,
             materialized: Flag::default(),
             old_values: Flag::default(),
         };
@@ -46,6 +48,13 @@ impl SourceNode {
             node.materialized.set();
         }
         node
+    }
+}
+
+impl SourceNode {
+    /// Keeps versions if that is asked for.
+    pub(super) fn of<K, V>(self, materialized: &Materialized<K, V>) -> Self {
+        Self { versioned: materialized.is_versioned(), ..self }
     }
 }
 
@@ -60,9 +69,13 @@ impl<K: 'static, V: Clone + 'static> TableNode<K, V> for SourceNode {
         self.old_values.is_set()
     }
 
+    fn is_versioned(&self) -> bool {
+        self.versioned
+    }
+
     fn view(&self) -> View<K, V> {
         self.materialized.set();
-        View::of_store(&self.store)
+        if self.versioned { View::of_versions(&self.store) } else { View::of_store(&self.store) }
     }
 }
 
@@ -112,7 +125,7 @@ impl StreamsBuilder {
         let suffixed = given.as_ref().map(|name| format!("{name}-source"));
         let source = open.name_or_generate(suffixed, SOURCE);
         let name = open.name_or_generate(given, TABLE_SOURCE);
-        let node = SourceNode::new(&store, queryable.is_some());
+        let node = SourceNode::new(&store, queryable.is_some()).of(&materialized);
         let spec = SourceSpec {
             topics: [topic.to_owned()].into(),
             types: TypeInfo::of::<Option<K>, Option<V>>(),
@@ -173,7 +186,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
                 graph.borrow_mut().name_or_generate(None, &prefix)
             }
         };
-        let node = SourceNode::new(&store, queryable.is_some());
+        let node = SourceNode::new(&store, queryable.is_some()).of(&materialized);
         let serdes = (materialized.key_serde.clone(), materialized.value_serde.clone());
         let (Some(keys), Some(values)) = serdes else {
             let what = if materialized.key_serde.is_none() { "key" } else { "value" };
@@ -295,13 +308,14 @@ impl<K: Clone + 'static, V: Clone + 'static> TableSpec<K, V> {
     ) -> Result<(), TopologyError> {
         let TableParts { key_serde, value_serde, .. } = self.parts();
         let Self {
-            node: SourceNode { store, materialized, old_values },
+            node: SourceNode { store, versioned, materialized, old_values },
             materialized: kept,
             reuse,
             ..
         } = self;
         let stored = materialized.is_set().then(|| store.clone());
-        let rules = Rules { store: stored, send_old: old_values.is_set(), key_of, value_of };
+        let send_old = old_values.is_set();
+        let rules = Rules { store: stored, versioned, send_old, key_of, value_of };
         let rules = Arc::new(rules);
         let supplier = move || TableSource { rules: Arc::clone(&rules), store: None };
         topology.add_processor(name, supplier, parents)?;
@@ -324,6 +338,7 @@ impl<K: Clone + 'static, V: Clone + 'static> TableSpec<K, V> {
 /// What the instances share.
 struct Rules<FK, FV> {
     store: Option<String>,
+    versioned: bool,
     send_old: bool,
     key_of: FK,
     value_of: FV,
@@ -346,8 +361,11 @@ where
         &mut self,
         context: &mut ProcessorContext<'_, '_, K, Change<V>>,
     ) -> Result<(), BoxError> {
-        let Rules { store, send_old, .. } = &*self.rules;
-        let open = |name: &String| TableStore::open(context, name, *send_old);
+        let Rules { store, versioned, send_old, .. } = &*self.rules;
+        let open = |name: &String| match versioned {
+            true => TableStore::open_versioned(context, name, *send_old),
+            false => TableStore::open(context, name, *send_old),
+        };
         self.store = store.as_ref().map(open).transpose()?;
         Ok(())
     }

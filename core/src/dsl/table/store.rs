@@ -7,11 +7,12 @@ use super::Change;
 use crate::BoxError;
 use crate::processor::ProcessorContext;
 use crate::record::{Headers, Record, Timestamp};
-use crate::store::{StoreCore, Update};
+use crate::store::{PutOutcome, StoreCore, Update, VersionedKeyValueStore};
 
 /// A table's store in a task.
-pub(super) struct TableStore<K, V> {
-    core: Rc<RefCell<StoreCore<K, V>>>,
+pub(super) enum TableStore<K, V> {
+    Latest(Rc<RefCell<StoreCore<K, V>>>),
+    Versioned { versions: VersionedKeyValueStore<K, V>, send_old: bool },
 }
 
 impl<K: Clone + 'static, V: Clone + 'static> TableStore<K, V> {
@@ -22,12 +23,23 @@ impl<K: Clone + 'static, V: Clone + 'static> TableStore<K, V> {
     ) -> Result<Self, BoxError> {
         let core = context.core(name)?;
         core.borrow_mut().send_old_values |= send_old_values;
-        Ok(Self { core })
+        Ok(Self::Latest(core))
+    }
+
+    pub(super) fn open_versioned(
+        context: &ProcessorContext<'_, '_, K, Change<V>>,
+        name: &str,
+        send_old: bool,
+    ) -> Result<Self, BoxError> {
+        Ok(Self::Versioned { versions: context.versioned_key_value_store(name)?, send_old })
     }
 
     /// Returns true if the key has a value.
     pub(super) fn has(&self, key: &K) -> Result<bool, BoxError> {
-        Ok(self.core.borrow_mut().get(key)?.is_some())
+        match self {
+            Self::Latest(core) => Ok(core.borrow_mut().get(key)?.is_some()),
+            Self::Versioned { versions, .. } => Ok(versions.get(key)?.is_some()),
+        }
     }
 
     /// Writes a key's new value and forwards the change, at once or with the next commit.
@@ -38,9 +50,22 @@ impl<K: Clone + 'static, V: Clone + 'static> TableStore<K, V> {
         timestamp: Timestamp,
         headers: Headers,
     ) -> Result<(), BoxError> {
-        let update = self.core.borrow_mut().replace(&key, value, timestamp, &headers)?;
+        let core = match self {
+            Self::Latest(core) => core,
+            Self::Versioned { versions, send_old } => {
+                let old = if *send_old { versions.get(&key)? } else { None };
+                let outcome = versions.put_or_delete(&key, value.as_ref(), timestamp)?;
+                if outcome == PutOutcome::NotPut {
+                    return Ok(());
+                }
+                let change = Change { new: value, old: old.map(|old| old.value) };
+                let record = Record { key, value: change, timestamp, headers };
+                return context.forward_in_order(outcome == PutOutcome::Latest, record);
+            }
+        };
+        let update = core.borrow_mut().replace(&key, value, timestamp, &headers)?;
         match update {
-            Some(update) => context.forward(change(update.of(key))),
+            Some(update) => context.forward_in_order(true, change(update.of(key))),
             None => Ok(()),
         }
     }
@@ -50,7 +75,8 @@ impl<K: Clone + 'static, V: Clone + 'static> TableStore<K, V> {
         &self,
         context: &mut ProcessorContext<'_, '_, K, Change<V>>,
     ) -> Result<(), BoxError> {
-        let updates = self.core.borrow_mut().take_unforwarded()?;
+        let Self::Latest(core) = self else { return Ok(()) };
+        let updates = core.borrow_mut().take_unforwarded()?;
         for update in updates {
             context.forward_of(update.origin, change(update))?;
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::BoxError;
 use crate::processor::StoreAccess;
 use crate::record::Timestamp;
-use crate::store::StoreCore;
+use crate::store::{StoreCore, VersionedCore, VersionedKeyValueStore};
 
 /// Takes what a key has: value and timestamp.
 pub(in crate::dsl) type Take<'a, V> =
@@ -21,6 +21,11 @@ pub(in crate::dsl) trait ReadTable<K, V> {
     /// Hands over what the key has now. Without a look at uncommitted writes nothing would be
     /// right: they are seen (INV-12).
     fn read(&self, key: &K, take: &mut Take<'_, V>) -> Result<(), BoxError>;
+
+    /// As [`ReadTable::read`], of a versioned table what the key had at an instant.
+    fn read_as_of(&self, key: &K, _at: Timestamp, take: &mut Take<'_, V>) -> Result<(), BoxError> {
+        self.read(key, take)
+    }
 }
 
 type Open<K, V> =
@@ -53,6 +58,19 @@ impl<K: 'static, V: Clone + 'static> View<K, V> {
         }
     }
 
+    /// Reads a versioned store.
+    pub(super) fn of_versions(name: &str) -> Self {
+        let store = name.to_owned();
+        Self {
+            stores: vec![store.clone()],
+            open: Arc::new(move |access| {
+                type Core<K, V> = RefCell<VersionedCore<K, V>>;
+                let core = crate::processor::open_handle::<Core<K, V>>(access, &store)?;
+                Ok(Box::new(Versions(VersionedKeyValueStore::new(core))))
+            }),
+        }
+    }
+
     /// Computes each value from one of this table; `None` is no value.
     pub(super) fn computed<V2: Clone + 'static>(
         self,
@@ -78,9 +96,39 @@ impl<K: 'static, V: Clone + 'static> ReadTable<K, V> for Stored<K, V> {
     }
 }
 
+struct Versions<K, V>(VersionedKeyValueStore<K, V>);
+
+impl<K: 'static, V: 'static> ReadTable<K, V> for Versions<K, V> {
+    fn read(&self, key: &K, take: &mut Take<'_, V>) -> Result<(), BoxError> {
+        let found = self.0.get(key)?;
+        take(found.as_ref().map(|found| (&found.value, found.timestamp)))
+    }
+
+    fn read_as_of(&self, key: &K, at: Timestamp, take: &mut Take<'_, V>) -> Result<(), BoxError> {
+        let found = self.0.get_as_of(key, at)?;
+        take(found.as_ref().map(|found| (&found.value, found.timestamp)))
+    }
+}
+
 struct Computed<K, V, F> {
     parent: Box<dyn ReadTable<K, V>>,
     compute: Arc<F>,
+}
+
+impl<K, V, F> Computed<K, V, F> {
+    fn compute<V2>(
+        &self,
+        key: &K,
+        found: Option<(&V, Timestamp)>,
+        take: &mut Take<'_, V2>,
+    ) -> Result<(), BoxError>
+    where
+        F: Fn(&K, &V) -> Result<Option<V2>, BoxError>,
+    {
+        let Some((value, timestamp)) = found else { return take(None) };
+        let computed = (self.compute)(key, value)?;
+        take(computed.as_ref().map(|value| (value, timestamp)))
+    }
 }
 
 impl<K, V, V2, F> ReadTable<K, V2> for Computed<K, V, F>
@@ -88,10 +136,10 @@ where
     F: Fn(&K, &V) -> Result<Option<V2>, BoxError>,
 {
     fn read(&self, key: &K, take: &mut Take<'_, V2>) -> Result<(), BoxError> {
-        self.parent.read(key, &mut |found| {
-            let Some((value, timestamp)) = found else { return take(None) };
-            let computed = (self.compute)(key, value)?;
-            take(computed.as_ref().map(|value| (value, timestamp)))
-        })
+        self.parent.read(key, &mut |found| self.compute(key, found, take))
+    }
+
+    fn read_as_of(&self, key: &K, at: Timestamp, take: &mut Take<'_, V2>) -> Result<(), BoxError> {
+        self.parent.read_as_of(key, at, &mut |found| self.compute(key, found, take))
     }
 }

@@ -67,6 +67,16 @@ impl<K: 'static, V: 'static> VersionedKeyValueStore<K, V> {
         self.core.borrow_mut().put(key, Some(value), timestamp)
     }
 
+    /// As [`VersionedKeyValueStore::put`]; `None` deletes the key as of then.
+    pub(crate) fn put_or_delete(
+        &self,
+        key: &K,
+        value: Option<&V>,
+        timestamp: Timestamp,
+    ) -> Result<PutOutcome, StoreError> {
+        self.core.borrow_mut().put(key, value, timestamp)
+    }
+
     /// Deletes a key as of `timestamp`; returns what it had then. A deletion that is older than
     /// the history is not done, and gives nothing.
     ///

@@ -219,6 +219,10 @@ where
             context.note_dropped();
             return Ok(());
         };
+        if context.is_out_of_order() {
+            context.note_dropped();
+            return Ok(());
+        }
         let store = self.store.as_ref().expect("a processor is initialised first");
         for entry in store.starting_with(prefix(&foreign)?) {
             let (_, subscription) = entry?;

@@ -141,6 +141,10 @@ where
         record: Record<K, Change<V>>,
     ) -> Result<(), BoxError> {
         let Record { key, value: Change { new, old }, timestamp, headers } = record;
+        if context.is_out_of_order() {
+            context.note_dropped();
+            return Ok(());
+        }
         if new.is_none() && old.is_none() {
             return Ok(());
         }

@@ -116,6 +116,10 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
                 (name, graph.name_or_generate(None, &format!("{SUPPRESS}{STATE_STORE}")))
             }
         };
+        if self.is_versioned() {
+            let node = name.clone();
+            graph.borrow_mut().fail(TopologyError::SuppressedVersions { node });
+        }
         // what is known below is the value before the first change that waits
         self.send_old_values(true);
         let old_values = Flag::default();
