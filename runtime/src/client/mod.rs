@@ -37,6 +37,7 @@
 //! | `Producer::abort_transaction` | `abort_transaction` | EndTxn |
 //! | `Admin::topics` | `DescribeTopics` | Metadata |
 //! | `Admin::create_topics`, `delete_topics` | `CreateTopics`, `.._DeleteTopics` | the same |
+//! | `Admin::create_partitions` | `CreatePartitions` | the same |
 //! | `Admin::topic_configs` | `DescribeConfigs` | DescribeConfigs |
 //! | `Admin::list_offsets` | `ListOffsets` | ListOffsets with the given isolation |
 //! | `Admin::delete_records` | `DeleteRecords` | DeleteRecords |

@@ -274,13 +274,19 @@ fn es8_an_audit_finds_second_writers_gaps_and_wrong_states() {
     // a state that is not the fold
     let changelog = format!("{}-{STORE}-changelog", shop.application);
     let states = shop.read::<serde_json::Value>(&changelog);
-    let (seen, mut state) = states.into_iter().next_back().unwrap();
+    let (untouched, stream) = streams.next().unwrap();
+    let of_it = |(seen, _): &(Seen, serde_json::Value)| seen.key_text() == untouched;
+    let (_, mut state) = states.into_iter().rfind(of_it).unwrap();
     state["state"]["free"] = serde_json::json!(1_000_000);
     let value = serde_json::to_vec(&state).unwrap();
-    shop.produce(&changelog, &seen.key_text(), &value);
+    shop.produce(&changelog, &untouched, &value);
     shop.producer.flush(Duration::from_secs(30)).unwrap();
-    let text = shop.audit().findings.join("\n");
-    assert!(text.contains("is not the fold of its events") || text.contains(&seen.key_text()));
+    let audit = shop.audit();
+    let version = stream.version;
+    let wrong =
+        format!("stream {untouched}: the state of version {version} is not the fold of its events");
+    assert_eq!(audit.wrong, 4, "{:?}", audit.findings);
+    assert!(audit.findings.contains(&wrong), "{:?} lacks {wrong}", audit.findings);
 }
 
 #[test]

@@ -1,13 +1,18 @@
 //! A request that may be refused: decided once, by the own consumer, when it is applied.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use tidemill_connect::listen::{Emitter, Event, SelfRead};
+use tidemill_connect::outbox::{
+    MessageRelay, MessageRelayHandle, Outbox, OutboxEvent, PollingOutbox,
+};
 use tidemill_connect::sink::Sink;
 use tidemill_connect::sink::postgres::{PostgresTarget, PostgresWriter};
-use tidemill_connect::testing::{Broker, Child, PATIENCE};
+use tidemill_connect::testing::{Broker, Child, PATIENCE, unique};
 use uuid::Uuid;
 
-use super::shop::{client, number, options, server, until};
+use super::shop::{client, number, options, server};
 
 #[derive(Debug, Serialize, Deserialize)]
 struct OrderRequested {
@@ -33,11 +38,15 @@ fn request(number: u128) -> OrderRequested {
     OrderRequested { event_id: Uuid::from_u128(number), order: format!("order-{number}"), item }
 }
 
-/// Stock for three of each item; facts are staged for the relay in the same transaction.
+/// Stock for three of each item.
 const TABLES: &str =
     "CREATE TABLE stock (item text PRIMARY KEY, left_over int CHECK (left_over >= 0));
-    INSERT INTO stock SELECT 'item-' || n, 3 FROM generate_series(0, 3) AS n;
-    CREATE TABLE facts (id bigint GENERATED ALWAYS AS IDENTITY, type text, order_id text)";
+    INSERT INTO stock SELECT 'item-' || n, 3 FROM generate_series(0, 3) AS n";
+
+/// Where the facts go: what was decided, for everybody.
+fn facts(topic: &str) -> Outbox {
+    Outbox::new("facts").unwrap().topic_by_aggregate_type(&format!("facts-{topic}")).unwrap()
+}
 
 fn service(
     broker: &Broker,
@@ -46,9 +55,10 @@ fn service(
 ) -> Sink<PostgresTarget<impl PostgresWriter>> {
     let mut kafka = broker.config();
     kafka.set("group.instance.id", "stock-1").set("session.timeout.ms", "6000");
-    let database = database.parse().unwrap();
+    let (database, topic_of_facts) = (database.parse().unwrap(), topic.to_owned());
     SelfRead::<OrderRequested>::new(&kafka, &database, &format!("stock-{topic}"), topic)
-        .apply(|tx, requested| {
+        .apply(move |tx, requested| {
+            let outbox = facts(&topic_of_facts);
             Box::pin(async move {
                 let taken = tx
                     .execute(
@@ -58,8 +68,8 @@ fn service(
                     )
                     .await?;
                 let fact = if taken == 1 { "OrderPlaced" } else { "OrderRejected" };
-                let sql = "INSERT INTO facts (type, order_id) VALUES ($1, $2)";
-                tx.execute(sql, &[&fact, &requested.order]).await?;
+                let fact = OutboxEvent::json("order", &requested.order, fact, &requested.item)?;
+                outbox.insert(tx, &[fact]).await?;
                 Ok(())
             })
         })
@@ -75,13 +85,36 @@ async fn stock_process() {
     sink.run().await.unwrap();
 }
 
+fn relay(broker: &Broker, database: &str, topic: &str) -> MessageRelayHandle {
+    let source = PollingOutbox::new(database.parse().unwrap(), facts(topic));
+    let relay = MessageRelay::builder(&unique("facts-relay"))
+        .source(source)
+        .kafka(broker.config())
+        .positions_topic(&unique("facts-positions"))
+        .replication_factor(1);
+    relay.build().unwrap().spawn().unwrap()
+}
+
+/// Waits until so many orders are decided, and returns all that was said: order and fact.
+fn decided(broker: &Broker, topic: &str, orders: usize) -> Vec<(String, String)> {
+    tidemill_connect::testing::until("all are decided", || {
+        let seen = broker.committed(&format!("facts-{topic}")).unwrap();
+        let facts = seen.iter().map(|seen| (seen.key_text(), seen.header("type").unwrap()));
+        let facts: Vec<_> = facts.collect();
+        let distinct: BTreeSet<&String> = facts.iter().map(|(order, _)| order).collect();
+        (distinct.len() >= orders).then(|| facts.clone())
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ly5_out_of_stock_is_one_rejection_and_no_stuck_partition() {
     let broker = Broker::shared();
     let topic = broker.topic("requests", 2).unwrap();
+    broker.create(&format!("facts-{topic}"), 2, &[]).unwrap();
     let database = server().new_database("stock").unwrap();
-    let own = client(&database).await;
+    let mut own = client(&database).await;
     own.batch_execute(TABLES).await.unwrap();
+    facts(&topic).ensure_schema(&mut own).await.unwrap();
     let start = |failpoint: &str| {
         let variables = [
             ("STOCK_KAFKA", broker.address()),
@@ -98,23 +131,19 @@ async fn ly5_out_of_stock_is_one_rejection_and_no_stuck_partition() {
             emitter.emit(&request(number)).await.unwrap();
         }
     }
+    let relay = relay(&broker, &database, &topic);
     for failpoint in ["SK1B:1:kill", "SK1C:1:kill"] {
         assert!(!start(failpoint).wait(PATIENCE).unwrap().success(), "it was not killed");
     }
     let _service = start("");
-    until("all are decided", async || {
-        number(&own, "SELECT count(DISTINCT order_id) FROM facts").await == 20
-    })
-    .await;
+    decided(&broker, &topic, 20);
     // the partitions go on behind the last rejection
     emitter.emit(&request(20)).await.unwrap();
-    until("the next is decided", async || {
-        number(&own, "SELECT count(*) FROM facts WHERE order_id = 'order-20'").await == 1
-    })
-    .await;
-    let count = async |kind: &str| {
-        number(&own, &format!("SELECT count(*) FROM facts WHERE type = '{kind}'")).await
-    };
-    assert_eq!((count("OrderPlaced").await, count("OrderRejected").await), (12, 9));
+    let facts = decided(&broker, &topic, 21);
+    assert_eq!(facts.len(), 21, "an order is decided twice: {facts:?}");
+    let count = |kind: &str| facts.iter().filter(|(_, fact)| fact == kind).count();
+    assert_eq!((count("OrderPlaced"), count("OrderRejected")), (12, 9));
     assert_eq!(number(&own, "SELECT sum(left_over) FROM stock").await, 0);
+    relay.stop();
+    relay.wait().unwrap();
 }

@@ -9,7 +9,7 @@ use tidemill_connect::sink::StartAt;
 use tidemill_connect::sink::postgres::move_offset;
 use tidemill_connect::testing::PATIENCE;
 
-use super::support::{Stage, failure, server, until};
+use super::support::{Stage, failure, send_one, server, transactional, until};
 
 /// What a sink leaves behind that applied 50 records.
 async fn applied_50() -> Stage {
@@ -109,6 +109,34 @@ async fn sk7_a_partition_that_is_not_known_starts_at_0_and_a_new_sink_where_it_i
     stage.drained().await;
     assert_eq!(stage.verify().await, 30);
     handle.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sk7_a_partition_added_under_a_running_sink_is_applied_from_its_start() {
+    let stage = Stage::new(2).await;
+    stage.send(0..20);
+    let kafka = [("topic.metadata.refresh.interval.ms", "500")];
+    let handle = stage.sink(&kafka).start_at(StartAt::Latest).spawn().unwrap();
+    until("it has begun at the ends", || async { handle.applied().len() == 2 }).await;
+    let admin = Admin::new(&stage.broker.config()).unwrap();
+    admin.create_partitions(&stage.topic, 3, PATIENCE).unwrap();
+    tidemill_connect::testing::until("the third partition", || {
+        let found = admin.topics(&[&stage.topic], PATIENCE).ok()?;
+        (found[0].partitions == Some(3)).then_some(())
+    });
+    // most likely before the sink has heard of it: `Latest` must leave none of these out
+    let mut producer = transactional(&stage.broker, &stage.sink);
+    producer.begin_transaction().unwrap();
+    for amount in 20..40 {
+        send_one(&mut producer, &stage.topic, Some(2), None, Some(&amount.to_string()));
+    }
+    producer.commit_transaction(PATIENCE).unwrap();
+    stage.drained().await;
+    assert_eq!(handle.applied().len(), 3);
+    handle.stop().await.unwrap();
+    let told = "SELECT count(*) FROM ledger WHERE partition = 2 AND amount BETWEEN 20 AND 39";
+    assert_eq!(stage.count(told).await, 20);
+    assert_eq!(stage.count("SELECT count(*) FROM ledger").await, 20, "each once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

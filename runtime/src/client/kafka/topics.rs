@@ -12,8 +12,9 @@ use super::call::{elements, request};
 use super::code;
 use super::error::{self, check, invalid};
 use super::ffi::rd_kafka_admin_op_t::{
-    RD_KAFKA_ADMIN_OP_CREATETOPICS, RD_KAFKA_ADMIN_OP_DELETETOPICS,
-    RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+    RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, RD_KAFKA_ADMIN_OP_CREATETOPICS,
+    RD_KAFKA_ADMIN_OP_DELETETOPICS, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS,
+    RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
 };
 use super::ffi::{self, c_string, text};
 use crate::client::error::ClientError;
@@ -154,6 +155,67 @@ impl Admin {
             None => TopicCreation::Failed(about(OPERATION, code::FAIL, &topic.name)),
         };
         Ok(topics.iter().map(|topic| (topic.name.clone(), outcome(topic))).collect())
+    }
+
+    /// Adds partitions to a topic, up to `total`, and waits until they are there. Records of a key
+    /// may go to another partition from then on.
+    pub fn create_partitions(
+        &self,
+        topic: &str,
+        total: usize,
+        timeout: Duration,
+    ) -> Result<(), ClientError> {
+        const OPERATION: &str = "add partitions";
+        let name = c_string(OPERATION, topic)?;
+        let mut message = [0 as c_char; 256];
+        // SAFETY: all pointers are live and the buffer's size is passed along; on failure the
+        // buffer holds a terminated string.
+        let native = unsafe {
+            let native = ffi::rd_kafka_NewPartitions_new(
+                name.as_ptr(),
+                total,
+                message.as_mut_ptr(),
+                message.len(),
+            );
+            NonNull::new(native)
+                .ok_or_else(|| invalid(OPERATION, format!("{topic}: {}", text(message.as_ptr()))))?
+        };
+        let event = request(
+            OPERATION,
+            &self.client,
+            RD_KAFKA_ADMIN_OP_CREATEPARTITIONS,
+            timeout,
+            |options, replies| {
+                let waiting = options.wait_until_done(timeout);
+                // SAFETY: all pointers are live; the request copies what is ours, which is
+                // destroyed once, whether it was sent or not.
+                unsafe {
+                    let mut native = native.as_ptr();
+                    if waiting.is_ok() {
+                        let rk = self.client.ptr();
+                        let asked = &raw mut native;
+                        ffi::rd_kafka_CreatePartitions(rk, asked, 1, options.ptr(), replies);
+                    }
+                    ffi::rd_kafka_NewPartitions_destroy(native);
+                }
+                waiting
+            },
+        )?;
+        // SAFETY: the event is live and what is read from it lives as long; all is copied.
+        let results = unsafe {
+            let result = ffi::rd_kafka_event_CreatePartitions_result(event.ptr());
+            let mut count = 0;
+            let array = ffi::rd_kafka_CreatePartitions_result_topics(result, &raw mut count);
+            topic_results(array, count)
+        };
+        match results.get(topic) {
+            Some((code::NO_ERROR, _)) => Ok(()),
+            Some((code, text)) => {
+                let message = format!("{topic}: {text}");
+                Err(error::make(OPERATION, *code, message, code::severity(*code)))
+            }
+            None => Err(about(OPERATION, code::FAIL, topic)),
+        }
     }
 
     /// Deletes topics; one that does not exist counts as deleted.
