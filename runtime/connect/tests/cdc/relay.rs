@@ -82,11 +82,33 @@ impl Relayed {
         process
     }
 
+    /// Waits until the log up to this place is published: for as long as there is progress.
+    async fn until_confirmed(&self, end: &str, process: &mut Child) {
+        let sql = "SELECT confirmed_flush_lsn::text, confirmed_flush_lsn >= $2::text::pg_lsn
+                   FROM pg_replication_slots WHERE slot_name = $1";
+        let (mut last, mut since) = (None, std::time::Instant::now());
+        loop {
+            assert!(process.ended().unwrap().is_none(), "the relay ended");
+            let row = self.shop.client.query_opt(sql, &[&self.shop.slot, &end]).await.unwrap();
+            let now = row.map(|row| (row.get::<_, Option<String>>(0), row.get(1)));
+            if let Some((_, Some(true))) = now {
+                return;
+            }
+            if now != last {
+                (last, since) = (now, std::time::Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "no progress behind {last:?}, towards {end}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
     /// Runs it until the last change is published, and compares.
     pub(crate) async fn compare(&self) -> usize {
+        let before = self.shop.text("SELECT pg_current_wal_insert_lsn()::text").await;
         let sql = format!("INSERT INTO orders VALUES ({}, 0, 'the end')", i64::MAX);
         self.shop.execute(&sql).await;
         let mut process = self.start("");
+        self.until_confirmed(&before, &mut process).await;
         let end = format!("{{\"id\":{}}}", i64::MAX);
         until("the last change", || {
             assert!(process.ended().unwrap().is_none(), "the relay ended");

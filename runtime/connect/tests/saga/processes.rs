@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tidemill::client::{Outgoing, Producer};
@@ -12,7 +12,7 @@ use tidemill::{Config, Tidemill};
 use tidemill_connect::postgres::{Connection, TableName, connect};
 use tidemill_connect::saga::participant::{ParticipantService, PgParticipant, ServiceOptions};
 use tidemill_connect::saga::{OrchestrateSagas, Outcome, Status, Transition};
-use tidemill_connect::testing::{Broker, Child, PATIENCE, PgOptions, PgServer, unique, until};
+use tidemill_connect::testing::{Broker, Child, PATIENCE, PgOptions, PgServer, unique};
 
 use crate::checkout::{SERVICES, effect, prepare, saga, topics};
 use crate::order::Order;
@@ -181,22 +181,29 @@ impl Shop {
         seen.iter().map(|seen| serde_json::from_str(&seen.value_text()).unwrap()).collect()
     }
 
-    /// Waits until so many sagas ended.
+    /// Waits until so many sagas ended: for as long as something happens.
     pub(crate) fn until_ended(&self, count: usize) -> BTreeMap<String, Status> {
-        until("the sagas to end", || {
+        let (mut last, mut since) = (0, Instant::now());
+        loop {
             let ends = self.outcomes();
+            if ends.len() >= count {
+                return ends;
+            }
+            if ends.len() > last {
+                (last, since) = (ends.len(), Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "{last} of {count} sagas ended, and no more do");
             // a look costs the broker more than the sagas do
             std::thread::sleep(Duration::from_millis(100));
-            (ends.len() >= count).then_some(ends)
-        })
+        }
     }
 
     /// Waits until the database says so.
     pub(crate) async fn until_count(&self, sql: &str, count: i64) {
         let client = self.connect().await;
-        let deadline = std::time::Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) != count {
-            assert!(std::time::Instant::now() < deadline, "{sql} is not {count}");
+            assert!(Instant::now() < deadline, "{sql} is not {count}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
