@@ -103,10 +103,11 @@ impl FromStr for TopologyOptimization {
 #[derive(Debug, Clone, Default)]
 pub struct TopologyConfig {
     pub(super) optimization: TopologyOptimization,
+    pub(super) ensure_explicit_internal_resource_naming: bool,
 }
 
 impl TopologyConfig {
-    /// The defaults: no optimisation.
+    /// The defaults: no optimisation, and names may be generated.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -116,6 +117,15 @@ impl TopologyConfig {
     #[must_use]
     pub fn with_optimization(mut self, optimization: TopologyOptimization) -> Self {
         self.optimization = optimization;
+        self
+    }
+
+    /// Refuses a topology with a store or an internal topic whose name is generated
+    /// (`ensure.explicit.internal.resource.naming`, KIP-1111): such names change when an operator is
+    /// added before them, and what they hold is lost then.
+    #[must_use]
+    pub fn with_ensure_explicit_internal_resource_naming(mut self) -> Self {
+        self.ensure_explicit_internal_resource_naming = true;
         self
     }
 }

@@ -68,6 +68,8 @@ pub(super) struct Graph {
     /// Whether the topic of a table is its changelog, once the topology is made.
     reuse_source_topics: Rc<Cell<bool>>,
     next_index: u64,
+    /// Names that the builder made up.
+    generated: BTreeSet<String>,
     next_priority: usize,
     mistakes: Vec<TopologyError>,
     /// The topology was made: what is added now has no effect.
@@ -92,6 +94,7 @@ impl Graph {
             config,
             reuse_source_topics: Rc::default(),
             next_index: 0,
+            generated: BTreeSet::new(),
             next_priority: 1,
             mistakes: Vec::new(),
             built: false,
@@ -107,6 +110,9 @@ impl Graph {
     pub(super) fn name_or_generate(&mut self, given: Option<String>, prefix: &str) -> String {
         let generated = format!("{prefix}{:010}", self.next_index);
         self.next_index += 1;
+        if given.is_none() {
+            self.generated.insert(generated.clone());
+        }
         given.unwrap_or(generated)
     }
 
@@ -232,6 +238,9 @@ impl Graph {
         }
         self.keep_null_keys();
         let topology = self.write();
+        if self.config.ensure_explicit_internal_resource_naming {
+            self.check_names(&topology);
+        }
         let mut mistakes = self.mistakes;
         match mistakes.pop() {
             None => Ok(topology),
@@ -240,6 +249,26 @@ impl Graph {
                 mistakes.push(last);
                 Err(TopologyError::Several(mistakes))
             }
+        }
+    }
+
+    /// Notes the stores and internal topics whose names were made up, or made of such a name.
+    fn check_names(&mut self, topology: &Topology) {
+        let made_up = |name: &&str| self.generated.iter().any(|made_up| name.starts_with(made_up));
+        let owned = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
+        let specs = || topology.stores().iter().map(|store| &store.spec);
+        let stores: Vec<&str> = specs().map(|spec| &*spec.name).filter(made_up).collect();
+        let logged = specs().filter(|spec| spec.logging).map(|spec| &*spec.name);
+        let changelogs: Vec<&str> = logged.filter(made_up).collect();
+        let topics = topology.repartitions().iter().map(|topic| &*topic.name);
+        let topics: Vec<&str> = topics.filter(made_up).collect();
+        if !stores.is_empty() || !topics.is_empty() {
+            let mistake = TopologyError::UnnamedResources {
+                stores: owned(stores),
+                changelogs: owned(changelogs),
+                repartition_topics: owned(topics),
+            };
+            self.fail(mistake);
         }
     }
 

@@ -174,6 +174,21 @@ pub enum TopologyError {
         /// What is wrong.
         why: String,
     },
+    /// Generated names where they are not allowed.
+    #[error(
+        "these have no explicit name: stores [{}], changelog topics of the stores [{}], \
+         repartition topics [{}]; name them with Materialized::as_, Grouped::with_name, \
+         Joined::with_name, .. or allow generated names (TopologyConfig)",
+        .stores.join(", "), .changelogs.join(", "), .repartition_topics.join(", ")
+    )]
+    UnnamedResources {
+        /// Stores.
+        stores: Vec<String>,
+        /// Those of them that have a changelog.
+        changelogs: Vec<String>,
+        /// Repartition topics.
+        repartition_topics: Vec<String>,
+    },
     /// The types of an edge do not fit.
     #[error("{child} takes {takes}, but its parent {parent} forwards {forwards}")]
     TypeMismatch {
