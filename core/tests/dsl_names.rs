@@ -1,5 +1,4 @@
 //! Whether names of stores and internal topics may be generated (KIP-1111).
-#![expect(clippy::unwrap_used, reason = "a test may, also in its helpers")]
 
 use tidemill_core::dsl::{Grouped, Joined, KStream, Materialized, StreamsBuilder, TopologyConfig};
 use tidemill_core::serdes::string;

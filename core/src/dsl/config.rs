@@ -121,8 +121,8 @@ impl TopologyConfig {
     }
 
     /// Refuses a topology with a store or an internal topic whose name is generated
-    /// (`ensure.explicit.internal.resource.naming`, KIP-1111): such names change when an operator is
-    /// added before them, and what they hold is lost then.
+    /// (`ensure.explicit.internal.resource.naming`, KIP-1111): such names change when an operator
+    /// is added before them, and what they hold is lost then.
     #[must_use]
     pub fn with_ensure_explicit_internal_resource_naming(mut self) -> Self {
         self.ensure_explicit_internal_resource_naming = true;

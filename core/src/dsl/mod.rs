@@ -33,6 +33,7 @@ mod materialized;
 mod named;
 mod operators;
 mod optimize;
+mod process;
 mod repartition;
 mod stateless;
 mod stream;

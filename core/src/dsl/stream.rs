@@ -10,7 +10,7 @@ use super::graph::{Graph, GraphId, SharedGraph, Traits};
 use super::stateless::Stateless;
 use super::{BranchedKStream, Grouped, KGroupedStream, Named, Repartitioned, repartition};
 use crate::BoxError;
-use crate::processor::{FixedKeyAdapter, FixedKeyProcessor, Processor, ProcessorContext};
+use crate::processor::{Processor, ProcessorContext};
 use crate::record::Record;
 use crate::topology::{Produced, TopicNameExtractor, TopologyError};
 
@@ -239,47 +239,4 @@ impl<K: Clone + 'static, V: Clone + 'static> KStream<K, V> {
         let id = repartition::add(&mut graph, self.id, &base, repartitioned);
         KStream::new(Rc::clone(&self.graph), id, false)
     }
-
-    /// Runs a processor, connected to stores of these names; `supplier` is called once for each
-    /// task (KIP-820). The key may change.
-    pub fn process<K2: 'static, V2: 'static, P>(
-        &self,
-        supplier: impl Fn() -> P + Send + Sync + 'static,
-        stores: &[&str],
-    ) -> KStream<K2, V2>
-    where
-        P: Processor<K, V, K2, V2> + 'static,
-    {
-        let name = self.name_processor("KSTREAM-PROCESSOR-");
-        self.attach_processor(&[self.id], name, true, supplier, to_owned(stores))
-            .marked(|traits| traits.changes_key = true)
-    }
-
-    /// As [`KStream::process`], for a processor that can't change the key.
-    pub fn process_values<V2: 'static, P>(
-        &self,
-        supplier: impl Fn() -> P + Send + Sync + 'static,
-        stores: &[&str],
-    ) -> KStream<K, V2>
-    where
-        P: FixedKeyProcessor<K, V, V2> + 'static,
-    {
-        let name = self.name_processor("KSTREAM-PROCESSVALUES-");
-        let supplier = move || FixedKeyAdapter(supplier());
-        let stores = to_owned(stores);
-        self.attach_processor(&[self.id], name, self.repartition_required, supplier, stores)
-            .marked(|traits| traits.changes_value = true)
-    }
-
-    /// As in Kafka Streams, a named processor consumes no number.
-    fn name_processor(&self, prefix: &str) -> String {
-        match &self.name {
-            Some(name) => name.clone(),
-            None => self.name_operator(None, prefix),
-        }
-    }
-}
-
-fn to_owned(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }

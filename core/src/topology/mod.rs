@@ -13,6 +13,7 @@
 
 mod assembly;
 mod builder;
+mod connected;
 mod consumed;
 mod describe;
 mod error;
@@ -31,6 +32,7 @@ mod topic_name;
 pub(crate) use assembly::{Assembly, Factory, SourcePartitions};
 pub use builder::Topology;
 pub(crate) use builder::check_name;
+pub use connected::ConnectedStores;
 pub use consumed::{AutoOffsetReset, Consumed, Produced};
 pub use describe::TopologyDescription;
 pub use error::TopologyError;

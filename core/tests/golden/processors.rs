@@ -11,6 +11,7 @@ use tidemill_core::processor::{
 };
 use tidemill_core::record::{Headers, Record, Timestamp};
 use tidemill_core::store::KeyValueStore;
+use tidemill_core::topology::{ConnectedStores, key_value_store};
 
 use crate::data::{Datum, Nullable};
 use crate::functions;
@@ -29,13 +30,18 @@ struct Kind {
 
 impl Kind {
     fn read(operator: &Operator<'_>) -> Result<(Self, Vec<String>), BoxError> {
-        let stores: Vec<String> = operator.texts("stores").into_iter().map(str::to_owned).collect();
+        let mut stores: Vec<String> =
+            operator.texts("stores").into_iter().map(str::to_owned).collect();
+        let named = stores.clone();
+        for store in operator.children("brings") {
+            stores.push(store.text("name")?.to_owned());
+        }
         let kind = Self {
             name: operator.text("processor")?.to_owned(),
             store: stores.first().cloned(),
             interval: Duration::from_millis(operator.number("interval").unwrap_or(1)),
         };
-        Ok((kind, stores))
+        Ok((kind, named))
     }
 }
 
@@ -52,7 +58,10 @@ pub(crate) fn process<V: Nullable>(
         punctuations: 0,
         values: PhantomData::<fn(V)>,
     };
-    Ok(from.process(supplier, &stores))
+    Ok(match brought(operator)? {
+        Some(brought) => from.process_with_stores(supplier, brought),
+        None => from.process(supplier, &stores),
+    })
 }
 
 pub(crate) fn process_values<V: Nullable>(
@@ -61,7 +70,23 @@ pub(crate) fn process_values<V: Nullable>(
 ) -> Result<KStream<Datum, Datum>, BoxError> {
     let (kind, stores) = Kind::read(operator)?;
     let stores: Vec<&str> = stores.iter().map(|store| &**store).collect();
-    Ok(from.process_values(move || Fixed { kind: kind.clone(), store: None }, &stores))
+    let supplier = move || Fixed { kind: kind.clone(), store: None };
+    Ok(match brought(operator)? {
+        Some(brought) => from.process_values_with_stores(supplier, brought),
+        None => from.process_values(supplier, &stores),
+    })
+}
+
+/// Reads the stores that a processor brings with it.
+fn brought(operator: &Operator<'_>) -> Result<Option<ConnectedStores>, BoxError> {
+    let mut brought = None;
+    for store in operator.children("brings") {
+        let (key, value) = (store.serde("key")?, store.serde("value")?);
+        let builder = key_value_store::<Datum, Datum>(store.text("name")?, key, value);
+        brought = Some(brought.unwrap_or_else(ConnectedStores::new).with_store(builder));
+        store.check_all_read()?;
+    }
+    Ok(brought)
 }
 
 fn marked(mut headers: Headers) -> Headers {

@@ -31,6 +31,8 @@ final class Builder {
     private final Tables tables;
     /** What each operator returned, by its id. */
     private final Map<String, Object> made = new HashMap<>();
+    /** The stores that processors bring with them: one builder for all that name the same. */
+    private final Map<String, StoreBuilder<?>> brought = new HashMap<>();
     /** For each topic that is read: the types of key and value. */
     private final Map<String, List<String>> types = new HashMap<>();
 
@@ -97,7 +99,8 @@ final class Builder {
                 "map_values_with_key", "flat_map", "flat_map_values", "flat_map_values_with_key",
                 "select_key" -> stateless(op, node, stream(node.text("from")), node.named());
             case "split" -> split(node);
-            case "process", "process_values" -> Processors.add(op, node, stream(node.text("from")));
+            case "process", "process_values" ->
+                Processors.add(op, node, stream(node.text("from")), brought);
             case "repartition" -> repartition(node);
             case "group_by", "group_by_key" -> group(op, node);
             case "to" -> sink(node);

@@ -1,7 +1,11 @@
 package tidemill.golden;
 
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Map;
+import java.util.Set;
 import org.apache.kafka.common.header.Headers;
 import org.apache.kafka.common.header.internals.RecordHeaders;
 import org.apache.kafka.streams.KeyValue;
@@ -11,27 +15,69 @@ import org.apache.kafka.streams.processor.Cancellable;
 import org.apache.kafka.streams.processor.PunctuationType;
 import org.apache.kafka.streams.processor.api.ContextualFixedKeyProcessor;
 import org.apache.kafka.streams.processor.api.ContextualProcessor;
+import org.apache.kafka.streams.processor.api.FixedKeyProcessor;
+import org.apache.kafka.streams.processor.api.FixedKeyProcessorSupplier;
 import org.apache.kafka.streams.processor.api.FixedKeyRecord;
+import org.apache.kafka.streams.processor.api.Processor;
 import org.apache.kafka.streams.processor.api.ProcessorContext;
+import org.apache.kafka.streams.processor.api.ProcessorSupplier;
 import org.apache.kafka.streams.processor.api.Record;
 import org.apache.kafka.streams.state.KeyValueIterator;
 import org.apache.kafka.streams.state.KeyValueStore;
+import org.apache.kafka.streams.state.StoreBuilder;
+import org.apache.kafka.streams.state.Stores;
 
 /** The closed set of processors that a scenario can name. `processors.rs` has the same ones. */
 final class Processors {
     private Processors() {}
 
-    static Object add(String op, Node node, KStream<Object, Object> from) {
+    static Object add(String op, Node node, KStream<Object, Object> from,
+            Map<String, StoreBuilder<?>> known) {
         String kind = node.text("processor");
         String[] stores = node.texts("stores").toArray(String[]::new);
         Duration interval = Duration.ofMillis(node.number("interval", 1));
         Named named = node.named();
-        if (op.equals("process")) {
-            return named == null ? from.process(() -> new Free(kind, stores, interval), stores)
-                : from.process(() -> new Free(kind, stores, interval), named, stores);
+        Set<StoreBuilder<?>> brought = new LinkedHashSet<>();
+        List<String> used = new ArrayList<>(List.of(stores));
+        for (Node store : node.children("brings")) {
+            used.add(store.text("name"));
+            brought.add(known.computeIfAbsent(store.text("name"), name ->
+                Stores.keyValueStoreBuilder(Stores.persistentKeyValueStore(name),
+                    store.serde("key"), store.serde("value"))));
+            store.serde("key");
+            store.serde("value");
         }
-        return named == null ? from.processValues(() -> new Fixed(kind, stores), stores)
-            : from.processValues(() -> new Fixed(kind, stores), named, stores);
+        String[] all = used.toArray(String[]::new);
+        Set<StoreBuilder<?>> bring = brought.isEmpty() ? null : brought;
+        if (op.equals("process")) {
+            ProcessorSupplier<Object, Object, Object, Object> supplier = new ProcessorSupplier<>() {
+                @Override
+                public Processor<Object, Object, Object, Object> get() {
+                    return new Free(kind, all, interval);
+                }
+
+                @Override
+                public Set<StoreBuilder<?>> stores() {
+                    return bring;
+                }
+            };
+            return named == null
+                ? from.process(supplier, stores) : from.process(supplier, named, stores);
+        }
+        FixedKeyProcessorSupplier<Object, Object, Object> supplier =
+            new FixedKeyProcessorSupplier<>() {
+                @Override
+                public FixedKeyProcessor<Object, Object, Object> get() {
+                    return new Fixed(kind, all);
+                }
+
+                @Override
+                public Set<StoreBuilder<?>> stores() {
+                    return bring;
+                }
+            };
+        return named == null
+            ? from.processValues(supplier, stores) : from.processValues(supplier, named, stores);
     }
 
     private static Headers marked(Headers headers) {
