@@ -1,5 +1,4 @@
 //! Processors that bring their stores with them (KIP-401).
-#![expect(clippy::unwrap_used, reason = "a test may, also in its helpers")]
 
 use tidemill_core::BoxError;
 use tidemill_core::driver::{DriverConfig, TopologyTestDriver};
