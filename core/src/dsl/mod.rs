@@ -58,6 +58,7 @@ pub use table::{
     Strict, StrictBufferConfig, Suppressed, TableJoined, TableValue,
 };
 pub use windows::{
-    EmitStrategy, SessionWindowedKStream, SessionWindows, SlidingWindows, TimeWindowedKStream,
-    TimeWindows, UnlimitedWindows, WindowDefinition,
+    EmitStrategy, SessionWindowedCogroupedKStream, SessionWindowedKStream, SessionWindows,
+    SlidingWindows, TimeWindowedCogroupedKStream, TimeWindowedKStream, TimeWindows,
+    UnlimitedWindows, WindowDefinition,
 };

@@ -219,7 +219,10 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         apply: impl FnOnce(Option<V>) -> Result<Option<V>, BoxError>,
     ) -> Result<Option<Update<(), V>>, BoxError> {
         let slot = self.locate(key)?;
-        self.hide_expired(slot)?;
+        // a cached value is found as long as it is there: as in Java, where the cache still has it
+        if !self.spec.caching {
+            self.hide_expired(slot)?;
+        }
         self.remember_forwarded(slot);
         let entry = self.overlay.entry_mut(slot);
         let before = if fallible { entry.value.clone() } else { entry.value.take() };

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tidemill_core::BoxError;
 use tidemill_core::dsl::{
-    EmitStrategy, Grouped, KGroupedStream, KStream, KTable, Materialized, SessionWindowedKStream,
-    SessionWindows, SlidingWindows, TimeWindowedKStream, TimeWindows, UnlimitedWindows, Windowed,
+    CogroupedKStream, EmitStrategy, Grouped, KGroupedStream, KStream, KTable, Materialized,
+    SessionWindowedCogroupedKStream, SessionWindowedKStream, SessionWindows, SlidingWindows,
+    TimeWindowedCogroupedKStream, TimeWindowedKStream, TimeWindows, UnlimitedWindows, Windowed,
 };
 use tidemill_core::record::Timestamp;
 use tidemill_core::serdes::SharedSerde;
@@ -26,6 +27,8 @@ type Values = KTable<Windowed<Datum>, Datum>;
 pub(crate) enum Windowing {
     Time(TimeWindowedKStream<Datum, Datum>),
     Sessions(SessionWindowedKStream<Datum, Datum>),
+    TimeOfSeveral(TimeWindowedCogroupedKStream<Datum, Datum>),
+    SessionsOfSeveral(SessionWindowedCogroupedKStream<Datum, Datum>),
     Counts(Counts),
     Values(Values),
     CountChanges(KStream<Windowed<Datum>, Option<i64>>),
@@ -53,7 +56,9 @@ pub(crate) fn add(
         Built::Grouped(from) => {
             return Ok(Some(Built::Windowing(windowed_by(operator, &from)?)));
         }
-        Built::Cogrouped(_) => return Err(BuildError::NotBuilt("cogroup".to_owned())),
+        Built::Cogrouped(from) => {
+            return Ok(Some(Built::Windowing(cogrouped(operator, &from)?)));
+        }
         _ => return Err(operator.wrong("this takes a grouped stream").into()),
     };
     Ok(Some(match op {
@@ -68,6 +73,46 @@ pub(crate) fn add(
     }))
 }
 
+/// What windows there are.
+enum Windows {
+    Time(TimeWindows),
+    Unlimited(UnlimitedWindows),
+    Sliding(SlidingWindows),
+    Sessions(SessionWindows),
+}
+
+fn windows(operator: &Operator<'_>) -> Result<Windows, BoxError> {
+    let window = operator.child("window").ok_or_else(|| operator.wrong("\"window\" is missing"))?;
+    let grace = match window.get("grace") {
+        Some(_) => millis(&window, "grace")?,
+        None => Duration::ZERO,
+    };
+    let windows = match window.text("kind")? {
+        "tumbling" | "hopping" => {
+            let mut windows = TimeWindows::of_size_and_grace(millis(&window, "size")?, grace);
+            if window.get("advance").is_some() {
+                windows = windows.advance_by(millis(&window, "advance")?);
+            }
+            Windows::Time(windows)
+        }
+        "unlimited" => {
+            let start = i64::try_from(window.number("start").unwrap_or(0))?;
+            Windows::Unlimited(UnlimitedWindows::of().start_on(Timestamp(start)))
+        }
+        "sliding" => {
+            let difference = millis(&window, "difference")?;
+            Windows::Sliding(SlidingWindows::of_time_difference_and_grace(difference, grace))
+        }
+        "session" => {
+            let gap = millis(&window, "gap")?;
+            Windows::Sessions(SessionWindows::of_inactivity_gap_and_grace(gap, grace))
+        }
+        other => return Err(operator.wrong(&format!("no window is called {other}"))),
+    };
+    window.check_all_read()?;
+    Ok(windows)
+}
+
 fn windowed_by(
     operator: &Operator<'_>,
     from: &KGroupedStream<Datum, Datum>,
@@ -77,45 +122,53 @@ fn windowed_by(
         Some("close") => EmitStrategy::on_window_close(),
         Some(other) => return Err(operator.wrong(&format!("nothing is emitted on {other}"))),
     };
-    let window = operator.child("window").ok_or_else(|| operator.wrong("\"window\" is missing"))?;
-    let grace = match window.get("grace") {
-        Some(_) => millis(&window, "grace")?,
-        None => Duration::ZERO,
-    };
-    let windowing = match window.text("kind")? {
-        "tumbling" | "hopping" => {
-            let mut windows = TimeWindows::of_size_and_grace(millis(&window, "size")?, grace);
-            if window.get("advance").is_some() {
-                windows = windows.advance_by(millis(&window, "advance")?);
-            }
+    Ok(match windows(operator)? {
+        Windows::Time(windows) => Windowing::Time(from.windowed_by(windows).emit_strategy(emit)),
+        Windows::Unlimited(windows) => {
             Windowing::Time(from.windowed_by(windows).emit_strategy(emit))
         }
-        "unlimited" => {
-            let start = i64::try_from(window.number("start").unwrap_or(0))?;
-            let windows = UnlimitedWindows::of().start_on(Timestamp(start));
-            Windowing::Time(from.windowed_by(windows).emit_strategy(emit))
-        }
-        "sliding" => {
-            let difference = millis(&window, "difference")?;
-            let windows = SlidingWindows::of_time_difference_and_grace(difference, grace);
-            Windowing::Time(from.windowed_by(windows).emit_strategy(emit))
-        }
-        "session" => {
-            let windows =
-                SessionWindows::of_inactivity_gap_and_grace(millis(&window, "gap")?, grace);
+        Windows::Sliding(windows) => Windowing::Time(from.windowed_by(windows).emit_strategy(emit)),
+        Windows::Sessions(windows) => {
             Windowing::Sessions(from.windowed_by(windows).emit_strategy(emit))
         }
-        other => return Err(operator.wrong(&format!("no window is called {other}"))),
-    };
-    window.check_all_read()?;
-    Ok(windowing)
+    })
+}
+
+fn cogrouped(
+    operator: &Operator<'_>,
+    from: &CogroupedKStream<Datum, Datum>,
+) -> Result<Windowing, BoxError> {
+    Ok(match windows(operator)? {
+        Windows::Time(windows) => Windowing::TimeOfSeveral(from.windowed_by(windows)),
+        Windows::Unlimited(windows) => Windowing::TimeOfSeveral(from.windowed_by(windows)),
+        Windows::Sliding(windows) => Windowing::TimeOfSeveral(from.windowed_by(windows)),
+        Windows::Sessions(windows) => Windowing::SessionsOfSeveral(from.windowed_by(windows)),
+    })
+}
+
+fn of_several(operator: &Operator<'_>, from: Windowing) -> Result<Windowing, BoxError> {
+    let initial = functions::initial(operator.text("init")?)?;
+    let initializer = move || initial.clone();
+    let name = operator.name()?;
+    Ok(Windowing::Values(match from {
+        Windowing::TimeOfSeveral(from) => {
+            let from = name.map_or_else(|| from.clone(), |name| from.named(name));
+            from.aggregate(initializer, store(operator)?)
+        }
+        Windowing::SessionsOfSeveral(from) => {
+            let from = name.map_or_else(|| from.clone(), |name| from.named(name));
+            let merger = functions::merger(operator.text("merge")?)?;
+            from.aggregate(initializer, move |_, all, other| merger(&all, &other), store(operator)?)
+        }
+        _ => return Err(operator.wrong("this takes a stream that is grouped")),
+    }))
 }
 
 fn aggregation(op: &str, operator: &Operator<'_>, from: Windowing) -> Result<Built, BoxError> {
     let table = match from {
         Windowing::Time(from) => of_time(op, operator, &from)?,
         Windowing::Sessions(from) => of_sessions(op, operator, &from)?,
-        _ => return Err(operator.wrong("this takes a stream that is grouped")),
+        from => of_several(operator, from)?,
     };
     Ok(Built::Windowing(table))
 }

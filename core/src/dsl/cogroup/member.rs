@@ -8,25 +8,26 @@ use crate::BoxError;
 use crate::dsl::aggregate::{Aggregate, Aggregation};
 use crate::dsl::graph::{GraphId, SharedGraph};
 use crate::dsl::table::Flag;
+use crate::dsl::windows::{CogroupedWindows, WindowedMember};
 use crate::dsl::{Grouped, KGroupedStream};
 use crate::topology::{Topology, TopologyError};
 
 type Define = Box<dyn FnOnce(&mut Topology) -> Result<(), TopologyError>>;
 
 /// Where the aggregation of one stream is put.
-pub(super) struct Place<A> {
-    pub(super) node: String,
-    pub(super) store: String,
-    pub(super) parent: GraphId,
-    pub(super) initializer: Arc<dyn Fn() -> A + Send + Sync>,
+pub(in crate::dsl) struct Place<A> {
+    pub(in crate::dsl) node: String,
+    pub(in crate::dsl) store: String,
+    pub(in crate::dsl) parent: GraphId,
+    pub(in crate::dsl) initializer: Arc<dyn Fn() -> A + Send + Sync>,
     /// Whether somebody below asked for old values.
-    pub(super) old_values: Flag,
+    pub(in crate::dsl) old_values: Flag,
     /// Declares the common store, or connects the node to it.
-    pub(super) define: Define,
+    pub(in crate::dsl) define: Define,
 }
 
 /// A grouped stream, whatever its values are.
-pub(super) trait Member<K, A> {
+pub(in crate::dsl) trait Member<K, A> {
     fn graph(&self) -> SharedGraph;
 
     /// Tells one grouped stream from another.
@@ -37,6 +38,9 @@ pub(super) trait Member<K, A> {
 
     /// Adds the stream's records to the store.
     fn aggregate(&self, place: Place<A>) -> GraphId;
+
+    /// Adds the stream's records to the store, by windows.
+    fn aggregate_windowed(&self, place: Place<A>, windows: CogroupedWindows<K, A>) -> GraphId;
 }
 
 /// A grouped stream with its aggregator.
@@ -102,6 +106,24 @@ where
             });
             let supplier = move || Aggregate::<K, V, A, _>::new(Arc::clone(&aggregation));
             topology.add_processor(&node, supplier, parents)?;
+            define(topology)
+        })
+    }
+
+    fn aggregate_windowed(&self, place: Place<A>, windows: CogroupedWindows<K, A>) -> GraphId {
+        let Place { node, store, parent, initializer, old_values, define } = place;
+        let Grouped { key_serde, value_serde, .. } = self.grouped.grouped.clone();
+        let (fallible, apply) = (self.fallible, Arc::clone(&self.apply));
+        let apply = move |key: &K, value: V, before: Option<A>| {
+            apply(key, value, before.unwrap_or_else(|| initializer()))
+        };
+        let mut graph = self.grouped.stream.graph().borrow_mut();
+        graph.add(&[parent], node.clone(), move |topology, parents| {
+            let send_old_values = old_values.is_set();
+            let names = (&*node, store);
+            let member =
+                WindowedMember { key_serde, value_serde, fallible, send_old_values, apply };
+            windows.add_processor(topology, parents, names, member)?;
             define(topology)
         })
     }

@@ -6,20 +6,45 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::graph::SharedGraph;
+use super::graph::{GraphId, SharedGraph};
 use super::stateless::Stateless;
 use super::table::{StoreNode, TableParts};
-use super::{Change, KGroupedStream, KTable, Materialized, Named};
+use super::{Change, KGroupedStream, KTable, Materialized, Named, WindowDefinition};
 use crate::BoxError;
 use crate::processor::ProcessorContext;
 use crate::record::Record;
 use crate::serdes::SharedSerde;
+use crate::store::StoreSpec;
 use crate::topology::{StoreBuilder, TopologyError};
 
-use member::{Grouping, Member, Place};
+use member::Grouping;
+pub(super) use member::{Member, Place};
 
 const AGGREGATE: &str = "COGROUPKSTREAM-AGGREGATE-";
 const MERGE: &str = "COGROUPKSTREAM-MERGE-";
+
+type MakeStore<K, K2, A> = Box<
+    dyn FnOnce(
+        &str,
+        StoreSpec,
+        SharedSerde<K>,
+        SharedSerde<A>,
+    ) -> Result<StoreBuilder<K2, A>, TopologyError>,
+>;
+
+type MakeKeySerde<K, K2> = Box<dyn Fn(&SharedSerde<K>) -> SharedSerde<K2>>;
+
+type AddMember<K, A> = Box<dyn Fn(&dyn Member<K, A>, Place<A>) -> GraphId>;
+
+/// What differs between aggregations with and without windows.
+pub(super) struct How<K, K2, A> {
+    /// Makes the serde of the table's keys.
+    pub(super) key_serde: MakeKeySerde<K, K2>,
+    /// Makes the common store of the first node's name, the spec, and the serdes.
+    pub(super) store: MakeStore<K, K2, A>,
+    /// Adds the aggregation of one stream.
+    pub(super) add: AddMember<K, A>,
+}
 
 /// Grouped streams whose records of a key become one value of type `A`. As
 /// [`KStream`](super::KStream), a cheap handle.
@@ -156,36 +181,58 @@ impl<K: Clone + 'static, A: Clone + 'static> CogroupedKStream<K, A> {
         Self { name: Some(name.into().into_string()), ..self.clone() }
     }
 
+    /// Puts the records of each key into windows. See [`KGroupedStream::windowed_by`].
+    pub fn windowed_by<W: WindowDefinition>(&self, windows: W) -> W::Cogrouped<K, A> {
+        windows.over_cogrouped(self.clone())
+    }
+
     /// Aggregates the records of all streams by key, beginning with `initializer()`.
     ///
     /// `materialized` must have a value serde. The key's is by default that of the first stream.
     pub fn aggregate(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
-        mut materialized: Materialized<K, A>,
+        materialized: Materialized<K, A>,
     ) -> KTable<K, A> {
+        let how = How {
+            key_serde: Box::new(Arc::clone),
+            store: Box::new(|_, spec, keys, values| {
+                Ok(StoreBuilder::from_parts(spec, keys, values))
+            }),
+            add: Box::new(|member, place| member.aggregate(place)),
+        };
+        self.aggregate_how(Arc::new(initializer), materialized, how)
+    }
+
+    /// Adds the aggregations of all streams, and what puts their results together.
+    pub(super) fn aggregate_how<K2: Clone + 'static>(
+        &self,
+        initializer: Arc<dyn Fn() -> A + Send + Sync>,
+        mut materialized: Materialized<K, A>,
+        how: How<K, K2, A>,
+    ) -> KTable<K2, A> {
         let queryable = materialized.name.take();
         let store = self.store_name(queryable.clone());
         let parents = self.parents(&store);
-        let initializer: Arc<dyn Fn() -> A + Send + Sync> = Arc::new(initializer);
         let table = StoreNode::new(&store);
         let key_serde =
             materialized.key_serde.take().unwrap_or_else(|| Arc::clone(&self.key_serde));
         let parts = TableParts {
-            key_serde: Some(Arc::clone(&key_serde)),
+            key_serde: Some((how.key_serde)(&key_serde)),
             value_serde: materialized.value_serde.clone(),
             queryable_store_name: queryable,
         };
-        let mut definition = Some((key_serde, materialized));
+        let How { store: make_store, add, .. } = how;
+        let mut definition = Some((key_serde, materialized, make_store));
         let mut nodes = Vec::new();
         for (index, (member, parent)) in self.members.iter().zip(parents).enumerate() {
             let node = self.name_node(&format!("-cogroup-agg-{index}"), AGGREGATE);
-            if let Some((_, materialized)) = &definition {
+            if let Some((_, materialized, _)) = &definition {
                 materialized.refuse_revision(&mut self.graph.borrow_mut(), &node);
             }
             let definition = definition.take();
             let (name, named) = (store.clone(), node.clone());
-            nodes.push(member.aggregate(Place {
+            let place = Place {
                 node,
                 store: store.clone(),
                 parent,
@@ -195,21 +242,22 @@ impl<K: Clone + 'static, A: Clone + 'static> CogroupedKStream<K, A> {
                     None => {
                         topology.connect_processor_and_state_stores(&named, &[&name]).map(|_| ())
                     }
-                    Some((keys, materialized)) => {
+                    Some((keys, materialized, make_store)) => {
                         let values = materialized.value_serde.clone();
                         let missing =
                             || TopologyError::MissingSerde { node: named.clone(), what: "value" };
                         let values = values.ok_or_else(missing)?;
                         let spec = materialized.spec(&name);
-                        let store = StoreBuilder::from_parts(spec, keys, values);
+                        let store = make_store(&named, spec, keys, values)?;
                         topology.add_state_store(store, &[&named]).map(|_| ())
                     }
                 }),
-            }));
+            };
+            nodes.push(add(&**member, place));
         }
         let merge = self.name_node("-cogroup-merge", MERGE);
-        let pass = |context: &mut ProcessorContext<'_, '_, K, Change<A>>,
-                    record: Record<K, Change<A>>| context.forward(record);
+        let pass = |context: &mut ProcessorContext<'_, '_, K2, Change<A>>,
+                    record: Record<K2, Change<A>>| context.forward(record);
         let pass = Arc::new(pass);
         let id = self.graph.borrow_mut().add(&nodes, merge.clone(), move |topology, parents| {
             topology.add_processor(&merge, move || Stateless(Arc::clone(&pass)), parents)?;
@@ -226,7 +274,7 @@ impl<K: Clone + 'static, A: Clone + 'static> CogroupedKStream<K, A> {
     }
 
     /// Returns the parents of the aggregations: the streams, or their repartition topics.
-    fn parents(&self, store: &str) -> Vec<super::graph::GraphId> {
+    fn parents(&self, store: &str) -> Vec<GraphId> {
         for member in &self.members {
             if !std::ptr::eq(&*member.graph(), &*self.graph) {
                 let node = store.to_owned();

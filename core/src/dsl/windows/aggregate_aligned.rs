@@ -14,7 +14,7 @@ use crate::window::Windowed;
 
 /// Windows that do not depend on the records.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Aligned {
+pub(in crate::dsl) enum Aligned {
     Time(TimeWindows),
     Unlimited(UnlimitedWindows),
 }

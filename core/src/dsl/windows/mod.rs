@@ -15,6 +15,7 @@ mod aggregate_aligned;
 mod aggregate_session;
 mod aggregate_sliding;
 mod by;
+mod cogrouped;
 mod emit;
 mod progress;
 mod running;
@@ -30,6 +31,8 @@ mod unlimited_windows;
 use std::time::Duration;
 
 pub use by::WindowDefinition;
+pub(super) use cogrouped::{CogroupedWindows, WindowedMember};
+pub use cogrouped::{SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream};
 pub use emit::EmitStrategy;
 pub use session_windowed::SessionWindowedKStream;
 pub use session_windows::SessionWindows;

@@ -33,6 +33,27 @@ pub(super) struct Rules<K, V, W, F> {
     pub(super) apply: F,
 }
 
+impl<K, V> Rules<K, V, (), ()> {
+    /// Completes the rules with the windows and what is done in them.
+    pub(super) fn of<W, F>(self, windows: W, apply: F) -> Rules<K, V, W, F> {
+        let Self { node, store, segments, sorted, .. } = self;
+        let Self { key_serde, value_serde, emit, send_old_values, fallible, .. } = self;
+        Rules {
+            node,
+            store,
+            segments,
+            sorted,
+            key_serde,
+            value_serde,
+            windows,
+            emit,
+            send_old_values,
+            fallible,
+            apply,
+        }
+    }
+}
+
 /// Which of the windows of a definition have closed.
 pub(super) trait ClosedWindows {
     /// Returns the times of the windows that close at `close_time` or did before, without those

@@ -16,7 +16,7 @@ use crate::window::Windowed;
 
 /// What windows there are.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum OfTime {
+pub(in crate::dsl) enum OfTime {
     Aligned(Aligned),
     Sliding(SlidingWindows),
 }
