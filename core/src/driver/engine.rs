@@ -12,7 +12,9 @@ use super::topics::{Queue, Topics};
 use super::{DriverConfig, DriverError};
 use crate::errors::TaskError;
 use crate::record::{Offset, OwnedRecord, Partition, StreamTime, SubTopologyId, TaskId, Timestamp};
-use crate::store::{Acknowledged, InputPosition, MemoryStorage, StoreCore, StoreError, StoreKind};
+use crate::store::{
+    Acknowledged, InputPosition, MemoryStorage, StoreCore, StoreError, StoreKind, VersionedCore,
+};
 use crate::task::{Task, TaskConfig};
 use crate::topology::{SourcePartitions, Topology, TopologyError, check_name};
 
@@ -229,6 +231,18 @@ impl Engine {
         let handle: Rc<dyn Any> = found.handle();
         let types = std::any::type_name::<(K, V)>();
         handle.downcast().map_err(|_| wrong(found.type_name(), types).into())
+    }
+
+    pub(super) fn versions<K: 'static, V: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<Rc<RefCell<VersionedCore<K, V>>>, DriverError> {
+        let found = self.task()?.store(name).ok_or_else(|| self.unknown_store(name))?;
+        let handle: Rc<dyn Any> = found.handle();
+        handle.downcast().map_err(|_| {
+            let (store, expected) = (name.to_owned(), "versioned key-value store of these types");
+            StoreError::WrongType { store, actual: found.type_name(), expected }.into()
+        })
     }
 
     pub(super) fn store_names(&self) -> Vec<String> {

@@ -2,7 +2,9 @@
 
 use super::engine::Expected;
 use super::{DriverError, TopologyTestDriver};
-use crate::store::{SessionStore, StoreKind, TimestampedWindowStore, WindowStore};
+use crate::store::{
+    SessionStore, StoreKind, TimestampedWindowStore, VersionedKeyValueStore, WindowStore,
+};
 
 impl TopologyTestDriver {
     /// Returns the handle of a store of windows, for reading and for preparing a test. A write goes
@@ -44,5 +46,17 @@ impl TopologyTestDriver {
         let engine = self.engine.try_borrow().map_err(|_| DriverError::Busy)?;
         let fits = |kind| matches!(kind, StoreKind::Session(_));
         engine.store(name, Some(Expected { name: "session store", fits })).map(SessionStore::new)
+    }
+
+    /// Returns the handle of a versioned store, e.g. of a versioned table of the DSL.
+    ///
+    /// # Errors
+    /// As [`TopologyTestDriver::window_store`].
+    pub fn versioned_key_value_store<K: 'static, V: 'static>(
+        &self,
+        name: &str,
+    ) -> Result<VersionedKeyValueStore<K, V>, DriverError> {
+        let engine = self.engine.try_borrow().map_err(|_| DriverError::Busy)?;
+        engine.versions(name).map(VersionedKeyValueStore::new)
     }
 }

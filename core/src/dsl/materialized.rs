@@ -93,6 +93,10 @@ impl<K, V> Materialized<K, V> {
     /// prices.pipe_input_at(tea(), "3".to_owned(), Timestamp(20))?;
     /// orders.pipe_input_at(tea(), "one".to_owned(), Timestamp(15))?;
     /// assert_eq!(bills.read_value()?, "one at 2");
+    ///
+    /// let prices = driver.versioned_key_value_store::<String, String>("prices")?;
+    /// let then = prices.get_as_of(&tea(), Timestamp(19))?.unwrap();
+    /// assert_eq!((then.value.as_str(), then.valid_to), ("2", Some(Timestamp(20))));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn as_versioned(name: impl Into<String>, history_retention: Duration) -> Self {

@@ -10,7 +10,7 @@ use super::stored::{decode_stored, serde_error};
 use super::{StoreError, StoreIndex, StoreSpec, TaskStorage};
 use crate::BoxError;
 use crate::record::{Headers, Origin, Timestamp};
-use crate::serdes::{Encoded, SerdeError, SharedSerde};
+use crate::serdes::{Encoded, Serde, SerdeError, SharedSerde};
 
 /// The storage of a task, shared by its stores.
 pub(crate) type SharedStorage = Rc<RefCell<dyn TaskStorage>>;
@@ -333,6 +333,20 @@ impl<K: 'static, V: Clone + 'static> StoreCore<K, V> {
         let mut bytes = Vec::new();
         self.write_key(key, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Turns something else than a key into bytes, e.g. the beginning of one.
+    pub(super) fn bytes_of<P>(
+        &self,
+        value: &P,
+        serde: &impl Serde<P>,
+    ) -> Result<Vec<u8>, StoreError> {
+        let mut bytes = Vec::new();
+        match serde.serialize(&self.changelog, value, &mut bytes) {
+            Ok(Encoded::Bytes) => Ok(bytes),
+            Ok(Encoded::Null) => Err(StoreError::NullKey { store: self.spec.name.clone() }),
+            Err(cause) => Err(self.serde_error("serialize a prefix", cause)),
+        }
     }
 
     pub(crate) fn key_from(&self, bytes: &[u8]) -> Result<K, StoreError> {

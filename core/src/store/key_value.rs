@@ -11,6 +11,7 @@ use std::rc::Rc;
 use super::scan::Scan;
 use super::{Order, StoreCore, StoreError};
 use crate::record::{Headers, Timestamp};
+use crate::serdes::Serde;
 
 /// A value and the timestamp of its last update.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,6 +127,35 @@ impl<K: 'static, V: Clone + 'static> KeyValueStore<K, V> {
         self.range(..)
     }
 
+    /// Iterates over all keys, largest first.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::range`].
+    pub fn reverse_all(&self) -> Result<KeyValueIterator<K, V>, StoreError> {
+        self.reverse_range(..)
+    }
+
+    /// Iterates over the keys whose bytes begin with those of `prefix`, in byte order (KIP-614).
+    ///
+    /// # Errors
+    /// If the prefix can't be serialised; each item may fail as [`KeyValueStore::get`] does.
+    pub fn prefix_scan<P>(
+        &self,
+        prefix: &P,
+        prefix_serde: &impl Serde<P>,
+    ) -> Result<KeyValueIterator<K, V>, StoreError> {
+        let bytes = self.core.borrow().bytes_of(prefix, prefix_serde)?;
+        Ok(KeyValueIterator::starting_with(&self.core, bytes))
+    }
+
+    /// Writes values, one after the other.
+    ///
+    /// # Errors
+    /// As [`KeyValueStore::put`]; what came before the failure is written.
+    pub fn put_all(&self, entries: impl IntoIterator<Item = (K, V)>) -> Result<(), StoreError> {
+        entries.into_iter().try_for_each(|(key, value)| self.put(&key, value))
+    }
+
     /// Returns roughly how many committed entries there are.
     #[must_use]
     pub fn approximate_num_entries(&self) -> u64 {
@@ -194,15 +224,7 @@ impl<V: Clone + 'static> TimestampedKeyValueStore<Vec<u8>, V> {
 
     /// Iterates over the entries whose keys begin with these bytes.
     pub(crate) fn starting_with(&self, prefix: Vec<u8>) -> KeyValueIterator<Vec<u8>, V> {
-        // the first key that is larger than all of them: without the last bytes that can't grow
-        let kept = prefix.iter().rposition(|byte| *byte != u8::MAX);
-        let to = kept.map_or(Bound::Unbounded, |last| {
-            let mut after = prefix[..=last].to_vec();
-            after[last] += 1;
-            Bound::Excluded(after)
-        });
-        let from = Bound::Included(prefix);
-        KeyValueIterator { scan: Scan::new(&self.core, [(from, to)].into(), Order::Ascending) }
+        KeyValueIterator::starting_with(&self.core, prefix)
     }
 }
 
@@ -225,6 +247,19 @@ impl<K: 'static, V: Clone + 'static> KeyValueIterator<K, V> {
         };
         let range = (bytes(range.start_bound())?, bytes(range.end_bound())?);
         Ok(Self { scan: Scan::new(core, [range].into(), order) })
+    }
+}
+
+impl<K: 'static, V: Clone + 'static> KeyValueIterator<K, V> {
+    fn starting_with(core: &Rc<RefCell<StoreCore<K, V>>>, prefix: Vec<u8>) -> Self {
+        // the first key that is larger than all of them: without the last bytes that can't grow
+        let kept = prefix.iter().rposition(|byte| *byte != u8::MAX);
+        let to = kept.map_or(Bound::Unbounded, |last| {
+            let mut after = prefix[..=last].to_vec();
+            after[last] += 1;
+            Bound::Excluded(after)
+        });
+        Self { scan: Scan::new(core, [(Bound::Included(prefix), to)].into(), Order::Ascending) }
     }
 }
 

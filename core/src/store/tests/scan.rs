@@ -100,3 +100,21 @@ fn deleted_pages_do_not_end_a_scan() {
     assert_eq!(first.0, name(600));
     assert_eq!(store.all().unwrap().count(), 300);
 }
+
+#[test]
+fn a_prefix_scan_gives_the_keys_that_begin_with_it_and_no_others() {
+    let mut fixture = Fixture::new(StoreKind::KeyValue, crate::serdes::i64());
+    let store = fixture.handle();
+    let entries = ["a", "ab", "abc", "ac", "b", ""].map(key).into_iter().zip(0..);
+    store.put_all(entries).unwrap();
+    fixture.commit(0);
+    store.put(&key("abd"), 9).unwrap();
+    let keys = |found: Result<KeyValueIterator<String, i64>, StoreError>| {
+        found.unwrap().map(|entry| entry.unwrap().0).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(store.prefix_scan(&key("ab"), &string())), ["ab", "abc", "abd"]);
+    assert_eq!(keys(store.prefix_scan(&key(""), &string())).len(), 7);
+    assert_eq!(keys(store.reverse_all()), ["b", "ac", "abd", "abc", "ab", "a", ""]);
+    let bytes = crate::serdes::bytes();
+    assert!(keys(store.prefix_scan(&vec![0xff, 0xff], &bytes)).is_empty());
+}
