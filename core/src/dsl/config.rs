@@ -44,7 +44,8 @@ impl TopologyOptimization {
         self
     }
 
-    /// Keeps one store for a stream that is joined with itself (`single.store.self.join`).
+    /// Asks for one store for a stream that is joined with itself (`single.store.self.join`). As
+    /// yet it has no effect: such a join keeps two stores.
     #[must_use]
     pub const fn with_single_store_self_join(mut self) -> Self {
         self.single_store_self_join = true;
