@@ -169,12 +169,16 @@ impl<K: Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         window_start: Timestamp,
         headers: &Headers,
     ) -> Result<(), StoreError> {
-        let mut core = self.core.borrow_mut();
-        core.log_with(headers);
-        if !core.is_null(&value) {
-            drop(core);
-            return put(&self.core, key, Some(value), window_start, window_start);
+        self.core.borrow_mut().log_with(headers);
+        if self.core.borrow().is_null(&value) {
+            return self.log_null(key, window_start);
         }
+        put(&self.core, key, Some(value), window_start, window_start)
+    }
+
+    /// Logs null for a window of a store that keeps duplicates. It is no entry.
+    pub(super) fn log_null(&self, key: &K, window_start: Timestamp) -> Result<(), StoreError> {
+        let mut core = self.core.borrow_mut();
         let stored_key = numbered(&mut core, &at(key, window_start))?;
         core.log_null(&stored_key, window_start);
         Ok(())

@@ -319,7 +319,10 @@ proptest! {
                 }
                 Step::Delete(key, start) => {
                     bench.store().delete(&key, at(start)).unwrap();
-                    if !duplicates {
+                    if duplicates {
+                        // has a number in the changelog, and is nothing else
+                        bench.store().log_null(&key, at(start)).unwrap();
+                    } else {
                         model.put((key, start, None), retention);
                     }
                 }
