@@ -129,6 +129,9 @@ fn not_co_partitioned(sub: &SubTopology, counts: &[(&str, u32)]) -> String {
 }
 
 /// Iterates until every repartition topic has a count: a chain of them is known one by one.
+///
+/// As in Kafka Streams a number that is given, of a topic of the user or one that was asked for,
+/// holds for all that is read beside it. Only then does it matter what is upstream.
 fn repartition_counts(
     topology: &Topology,
     subs: &[SubTopology],
@@ -136,30 +139,26 @@ fn repartition_counts(
     user: &BTreeMap<String, u32>,
 ) -> Result<BTreeMap<String, u32>, Vec<String>> {
     let name = |topic: &TopicName| topic.resolve(application_id);
-    let mut counts = BTreeMap::new();
+    let mut known = user.clone();
     let mut open = BTreeSet::new();
     for spec in topology.repartitions() {
         let topic = name(&TopicName::Internal(spec.name.clone()));
         match spec.partitions {
-            Some(partitions) => drop(counts.insert(topic, partitions)),
+            Some(partitions) => drop(known.insert(topic, partitions)),
             None => drop(open.insert(topic)),
         }
     }
+    let read = |sub: &SubTopology| -> Vec<String> {
+        sub.source_topics.iter().map(|(topic, _)| name(topic)).collect()
+    };
+    for topics in subs.iter().map(read) {
+        let given = topics.iter().filter_map(|topic| known.get(topic)).max().copied();
+        let Some(given) = given else { continue };
+        known.extend(topics.into_iter().filter(|topic| open.remove(topic)).map(|t| (t, given)));
+    }
     let flexible = open.clone();
     while !open.is_empty() {
-        let known = |counts: &BTreeMap<String, u32>, sub: &SubTopology| {
-            let sources = sub.source_topics.iter().map(|(topic, _)| name(topic));
-            sources
-                .map(|t| user.get(&t).or_else(|| counts.get(&t)).copied())
-                .collect::<Option<Vec<_>>>()
-        };
-        let ready = open.iter().find_map(|topic| {
-            let writers = subs.iter().filter(|s| s.sink_topics.iter().any(|t| name(t) == **topic));
-            let counts: Option<Vec<_>> = writers.map(|sub| known(&counts, sub)).collect();
-            let most = counts?.into_iter().flatten().max()?;
-            Some((topic.clone(), most))
-        });
-        let Some((topic, partitions)) = ready else {
+        let Some((topic, partitions)) = derived(&open, subs, &known, &name) else {
             let names: Vec<_> = open.into_iter().collect();
             return Err(vec![format!(
                 "the number of partitions of {} can't be derived: name it with \
@@ -168,16 +167,33 @@ fn repartition_counts(
             )]);
         };
         open.remove(&topic);
-        counts.insert(topic, partitions);
+        known.insert(topic, partitions);
     }
     // beside a more partitioned topic, one that may choose takes that number
-    for sub in subs {
-        let topics: Vec<String> = sub.source_topics.iter().map(|(topic, _)| name(topic)).collect();
-        let most =
-            topics.iter().filter_map(|t| user.get(t).or_else(|| counts.get(t))).max().copied();
-        for topic in topics.iter().filter(|topic| flexible.contains(*topic)) {
-            counts.extend(most.map(|most| (topic.clone(), most)));
+    for topics in subs.iter().map(read) {
+        let most = topics.iter().filter_map(|topic| known.get(topic)).max().copied();
+        for topic in topics.into_iter().filter(|topic| flexible.contains(topic)) {
+            known.extend(most.map(|most| (topic, most)));
         }
     }
-    Ok(counts)
+    known.retain(|topic, _| !user.contains_key(topic));
+    Ok(known)
+}
+
+/// Finds a topic whose number follows from what its writers read. Two sub-topologies may write to
+/// each other, as in a foreign-key join: then what is known of it has to do.
+fn derived(
+    open: &BTreeSet<String>,
+    subs: &[SubTopology],
+    known: &BTreeMap<String, u32>,
+    name: &impl Fn(&TopicName) -> String,
+) -> Option<(String, u32)> {
+    let upstream = |topic: &String| -> Vec<Option<u32>> {
+        let writers = subs.iter().filter(|s| s.sink_topics.iter().any(|t| name(t) == *topic));
+        let sources = writers.flat_map(|sub| &sub.source_topics);
+        sources.map(|(source, _)| known.get(&name(source)).copied()).collect()
+    };
+    let complete = |topic: &&String| upstream(topic).iter().all(Option::is_some);
+    let most = |topic: &String| Some((topic.clone(), upstream(topic).into_iter().flatten().max()?));
+    open.iter().filter(complete).find_map(most).or_else(|| open.iter().find_map(most))
 }

@@ -10,6 +10,7 @@
 
 mod bounds;
 mod cases;
+mod foreign_key;
 #[cfg(feature = "mutations")]
 mod mutants;
 mod on_disk;

@@ -38,6 +38,10 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
     ///
     /// The topics of the tables may have different numbers of partitions.
     ///
+    /// As in Kafka Streams, a result can outlive its row's reference: if the row comes to refer to
+    /// something that is not there, or is deleted, and is written again before the answer to that
+    /// is back. A left join answers every change.
+    ///
     /// ```
     /// # use tidemill_core::dsl::{Materialized, StreamsBuilder, TableJoined};
     /// # use tidemill_core::driver::{DriverConfig, TopologyTestDriver};
