@@ -12,6 +12,7 @@
 //! * [`tidemill_core`]: tasks, processors, stores: everything that needs no I/O;
 //! * [`storage`]: the only code that knows RocksDB;
 //! * `restore`: from changelogs to stores;
+//! * `global`: from topics to stores that every task reads;
 //! * [`app`]: starting, watching and stopping all of it.
 //!
 //! Beside it, [`revision`] makes revisions for events, wherever they are produced.
@@ -28,6 +29,7 @@ pub mod config;
 mod error;
 #[doc(hidden)]
 pub mod failpoint;
+mod global;
 mod mutation;
 mod restore;
 pub mod revision;

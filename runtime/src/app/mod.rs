@@ -3,10 +3,12 @@
 //! ```text
 //!   Tidemill -- worker threads (num.stream.threads): one consumer and one producer each
 //!            -- one restoring thread
+//!            -- one thread that fills the global stores, if there are any: before anything else
 //!            -- one housekeeping thread: purges repartition topics, deletes abandoned state
 //! ```
 
 mod fences;
+mod global_loop;
 mod housekeeping;
 mod process;
 mod run;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tidemill_core::errors::Handlers;
 use tidemill_core::topology::{Topology, TopologyError};
 
+use super::global_loop::GlobalLoop;
 use super::housekeeping::Housekeeping;
 use super::state::StateCell;
 use super::worker_loop::WorkerLoop;
@@ -13,6 +14,7 @@ use crate::Error;
 use crate::client::Waker;
 use crate::client::seam::Connector;
 use crate::config::{Config, WorkerIdentity};
+use crate::global::Globals;
 use crate::restore::{NoListener, RestoreHandle, RestoreLimits, Restoring, StateRestoreListener};
 use crate::storage::seam::{Directory, Disk};
 use crate::worker::{Chore, Chores, Shared, StopRequest, WorkerStatus, client_config};
@@ -37,10 +39,6 @@ impl Application {
         }
         if topology.sub_topologies().iter().all(|sub| sub.source_topics.is_empty()) {
             return Err(TopologyError::Empty.into());
-        }
-        if topology.global_topology().is_some() {
-            let text = "global stores run in the TopologyTestDriver only as yet";
-            return Err(Error::Thread(text.to_owned()));
         }
         refuse_reused_topics(&topology)?;
         Ok(Self {
@@ -67,6 +65,9 @@ fn refuse_reused_topics(topology: &Topology) -> Result<(), Error> {
 pub(crate) struct Process<W: World> {
     /// Each runs until the process is asked to stop, or a worker fails for good.
     pub(crate) workers: Vec<WorkerLoop<W>>,
+    /// Fills the global stores, if there are any. As the two below, it runs until the workers ended
+    /// and [`Control::stop_the_rest`] was called.
+    pub(crate) global: Option<GlobalLoop<W>>,
     /// Runs until the workers ended and [`Control::stop_the_rest`] was called.
     pub(crate) restoring: Restoring<W>,
     /// As above.
@@ -108,9 +109,11 @@ impl<W: World> Process<W> {
             directory,
             admin,
             chores: chores.clone(),
+            globals: topology.global_topology().map(|_| Globals::new()),
         });
         let mut control = Control {
             workers: Vec::new(),
+            global: None,
             stop: Arc::new(StopRequest::default()),
             restorer: Some(restorer.clone()),
             restored_at_end: 0,
@@ -134,15 +137,54 @@ impl<W: World> Process<W> {
                 }
             })
             .collect();
+        let global = global_loop(&shared, application, state, &mut control);
         let watched = control.workers.iter().map(|(status, _)| Arc::clone(status)).collect();
         let housekeeping = Housekeeping { shared, workers: watched, chores: chores_to_do };
-        Ok(Self { workers, restoring, housekeeping, control })
+        Ok(Self { workers, global, restoring, housekeeping, control })
     }
+}
+
+/// Makes what fills the global stores, if there are any.
+fn global_loop<W: World>(
+    shared: &Arc<Shared<W>>,
+    application: &Application,
+    state: &Arc<StateCell>,
+    control: &mut Control<W>,
+) -> Option<GlobalLoop<W>> {
+    let globals = Arc::clone(shared.globals.as_ref()?);
+    let cell = Arc::clone(state);
+    let status = Arc::new(WorkerStatus::new(Box::new(move || cell.derive())));
+    state.watch(&status);
+    let (waker, stop) = (Arc::new(Waker::default()), Arc::new(StopRequest::default()));
+    control.global = Some(GlobalControl {
+        status: Arc::clone(&status),
+        waker: Arc::clone(&waker),
+        stop: Arc::clone(&stop),
+    });
+    Some(GlobalLoop {
+        shared: Arc::clone(shared),
+        globals,
+        listener: Arc::clone(&application.restore_listener),
+        status,
+        waker,
+        stop,
+        stop_workers: Arc::clone(&control.stop),
+        workers: control.workers.iter().map(|(_, waker)| Arc::clone(waker)).collect(),
+        uncaught: Arc::clone(&application.uncaught),
+    })
+}
+
+/// The way to reach the thread of the global stores.
+struct GlobalControl {
+    status: Arc<WorkerStatus>,
+    waker: Arc<Waker>,
+    stop: Arc<StopRequest>,
 }
 
 /// The way to reach what runs. Dropping it asks everything to end.
 pub(crate) struct Control<W: World> {
     workers: Vec<(Arc<WorkerStatus>, Arc<Waker>)>,
+    global: Option<GlobalControl>,
     stop: Arc<StopRequest>,
     restorer: Option<RestoreHandle<W>>,
     restored_at_end: u64,
@@ -170,11 +212,16 @@ impl<W: World> Control<W> {
         self.restored_at_end = self.restored_records();
         self.restorer = None;
         self.chores.send(Chore::Stop);
+        if let Some(global) = &self.global {
+            global.stop.request(false);
+            global.waker.wake();
+        }
     }
 
     /// Returns the error of the first worker that failed, once.
     pub(crate) fn take_error(&self) -> Option<Error> {
-        self.statuses().find_map(WorkerStatus::take_error)
+        let global = self.global.iter().map(|global| &*global.status);
+        self.statuses().chain(global).find_map(WorkerStatus::take_error)
     }
 }
 

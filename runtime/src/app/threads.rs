@@ -22,12 +22,15 @@ pub(super) struct Threads {
 
 impl Threads {
     pub(super) fn start(process: Process<SystemWorld>) -> Result<Self, Error> {
-        let Process { workers, mut restoring, housekeeping, control } = process;
+        let Process { workers, global, mut restoring, housekeeping, control } = process;
         let (end, ended) = mpsc::channel();
         let (running, joins) = (workers.len(), Vec::with_capacity(workers.len()));
         let mut threads = Self { control, workers: joins, ended, running, others: Vec::new() };
         let restoring = spawn("tidemill-restore".to_owned(), move || restoring.run())?;
         threads.others.push(restoring);
+        if let Some(global) = global {
+            threads.others.push(spawn("tidemill-global".to_owned(), move || global.run())?);
+        }
         for worker in workers {
             let end = end.clone();
             let name = format!("tidemill-worker-{}", worker.number());

@@ -1,5 +1,6 @@
 //! What a worker thread runs: workers, one after the other if they are replaced.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,14 @@ use crate::Error;
 use crate::client::Waker;
 use crate::config::WorkerIdentity;
 use crate::restore::RestoreHandle;
-use crate::worker::{Parts, Shared, StopRequest, Worker, WorkerStatus, count, leave};
+use crate::worker::{Parts, Shared, StopRequest, Worker, WorkerState, WorkerStatus, count, leave};
 use crate::world::World;
 
 /// Before a worker that failed is replaced: a failure that comes back at once must not spin.
 const REPLACE_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a worker looks whether the global stores are filled, if nobody wakes it.
+const GLOBALS_PAUSE: Duration = Duration::from_millis(100);
 
 /// A worker thread before and while it runs.
 pub(crate) struct WorkerLoop<W: World> {
@@ -35,6 +39,11 @@ impl<W: World> WorkerLoop<W> {
 
     /// Works until it is told to stop or fails for good.
     pub(crate) fn run(self) {
+        if !self.wait_for_globals() {
+            // it never was at work
+            self.status.set(WorkerState::Stopped);
+            return self.leave();
+        }
         let mut fences = Fences::default();
         while let Err(error) = self.run_one() {
             let now = self.shared.world.monotonic();
@@ -68,6 +77,20 @@ impl<W: World> WorkerLoop<W> {
         self.leave();
     }
 
+    /// Waits until the global stores hold all that was in their topics when the process started;
+    /// returns false if a stop comes first. Only then the worker joins the group: the partitions
+    /// are with somebody who can process them.
+    fn wait_for_globals(&self) -> bool {
+        let Some(globals) = &self.shared.globals else { return true };
+        while !globals.are_filled() {
+            if self.stop.is_requested() {
+                return false;
+            }
+            self.shared.world.wait(&self.waker, GLOBALS_PAUSE);
+        }
+        true
+    }
+
     fn pause(&self) {
         self.shared.world.wait(&self.waker, REPLACE_PAUSE);
     }
@@ -90,13 +113,16 @@ impl<W: World> WorkerLoop<W> {
         let work = || Worker::new(parts).and_then(Worker::run);
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(ended) => ended,
-            Err(panic) => {
-                let panic = self.shared.world.caught(panic);
-                let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-                let text = text.unwrap_or_else(|| "no text".to_owned());
-                Err(Error::Thread(format!("the worker panicked, please report it: {text}")))
-            }
+            Err(panic) => Err(panicked(&self.shared.world, panic, "the worker")),
         }
     }
+}
+
+/// The error that a panic becomes, unless it is the end of the process.
+pub(super) fn panicked(world: &impl World, panic: Box<dyn Any + Send>, who: &str) -> Error {
+    let panic = world.caught(panic);
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    let text = text.unwrap_or_else(|| "no text".to_owned());
+    Error::Thread(format!("{who} panicked, please report it: {text}"))
 }

@@ -16,7 +16,8 @@ pub(super) fn client_option(name: &str, value: &str, exactly_once: bool) -> Opti
     };
     let violation =
         |problem: String, remedy: &str| Some(Violation::new(shown_key(name), problem, remedy));
-    if !exactly_once && rest == "isolation.level" && scope == Scope::RestoreConsumer {
+    let into_state = matches!(scope, Scope::RestoreConsumer | Scope::GlobalConsumer);
+    if !exactly_once && rest == "isolation.level" && into_state {
         let problem = "Tidemill sets it: aborted records never become state";
         return violation(problem.to_owned(), "remove it");
     }

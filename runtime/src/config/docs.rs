@@ -69,9 +69,10 @@ An option of librdkafka is passed on under a prefix. The more specific prefix wi
 | prefix | clients |
 | --- | --- |
 | `kafka.` | all |
-| `consumer.` | the workers' consumers and the restore consumer |
+| `consumer.` | the workers' consumers, the restore consumer and the global one |
 | `main.consumer.` | the workers' consumers |
 | `restore.consumer.` | the restore consumer |
+| `global.consumer.` | the consumer that fills the global stores |
 | `producer.` | the workers' producers |
 | `admin.` | the admin client |
 

@@ -52,19 +52,26 @@ impl ClientOptions {
 pub(super) enum Client {
     MainConsumer,
     RestoreConsumer,
+    GlobalConsumer,
     Producer,
     Admin,
 }
 
 impl Client {
-    pub(super) const ALL: [Self; 4] =
-        [Self::MainConsumer, Self::RestoreConsumer, Self::Producer, Self::Admin];
+    pub(super) const ALL: [Self; 5] = [
+        Self::MainConsumer,
+        Self::RestoreConsumer,
+        Self::GlobalConsumer,
+        Self::Producer,
+        Self::Admin,
+    ];
 
     /// The prefixes that reach it, the most specific last.
     fn scopes(self) -> &'static [Scope] {
         match self {
             Self::MainConsumer => &[Scope::All, Scope::Consumer, Scope::MainConsumer],
             Self::RestoreConsumer => &[Scope::All, Scope::Consumer, Scope::RestoreConsumer],
+            Self::GlobalConsumer => &[Scope::All, Scope::Consumer, Scope::GlobalConsumer],
             Self::Producer => &[Scope::All, Scope::Producer],
             Self::Admin => &[Scope::All, Scope::Admin],
         }
@@ -73,7 +80,7 @@ impl Client {
     /// Which options librdkafka has for it; an admin client takes only those common to all.
     fn kind(self) -> Clients {
         match self {
-            Self::MainConsumer | Self::RestoreConsumer => Clients::Consumer,
+            Self::MainConsumer | Self::RestoreConsumer | Self::GlobalConsumer => Clients::Consumer,
             Self::Producer => Clients::Producer,
             Self::Admin => Clients::All,
         }
@@ -87,17 +94,19 @@ pub(super) enum Scope {
     Consumer,
     MainConsumer,
     RestoreConsumer,
+    GlobalConsumer,
     Producer,
     Admin,
 }
 
 impl Scope {
     /// Every prefix. None is the beginning of another, nor of an option of Tidemill's own.
-    pub(super) const PREFIXES: [(&'static str, Self); 6] = [
+    pub(super) const PREFIXES: [(&'static str, Self); 7] = [
         ("kafka.", Self::All),
         ("consumer.", Self::Consumer),
         ("main.consumer.", Self::MainConsumer),
         ("restore.consumer.", Self::RestoreConsumer),
+        ("global.consumer.", Self::GlobalConsumer),
         ("producer.", Self::Producer),
         ("admin.", Self::Admin),
     ];
@@ -113,7 +122,7 @@ impl Scope {
     pub(super) fn accepts(self, clients: Clients) -> bool {
         match self {
             Self::All => true,
-            Self::Consumer | Self::MainConsumer | Self::RestoreConsumer => {
+            Self::Consumer | Self::MainConsumer | Self::RestoreConsumer | Self::GlobalConsumer => {
                 clients.include(Clients::Consumer)
             }
             Self::Producer => clients.include(Clients::Producer),

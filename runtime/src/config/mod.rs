@@ -254,9 +254,9 @@ impl Config {
     }
 
     /// Sets one librdkafka option, by its full name with the prefix of the clients that it is for:
-    /// `kafka.` (all), `consumer.` (main and restore), `main.consumer.`, `restore.consumer.`,
-    /// `producer.` or `admin.`, e.g. `producer.compression.codec`. `validate` refuses options that
-    /// Tidemill owns or that run code.
+    /// `kafka.` (all), `consumer.` (the three below), `main.consumer.`, `restore.consumer.`,
+    /// `global.consumer.`, `producer.` or `admin.`, e.g. `producer.compression.codec`. `validate`
+    /// refuses options that Tidemill owns or that run code.
     #[must_use]
     pub fn with_client_option(mut self, name: &str, value: impl Into<Secret>) -> Self {
         self.client_options.set(name, value.into());

@@ -162,6 +162,17 @@ impl Config {
     /// Properties of a process's restore consumer: it is assigned partitions and commits nothing.
     #[must_use]
     pub fn restore_properties(&self, process: &str) -> ClientProperties {
+        self.state_properties(Client::RestoreConsumer, format!("{process}-restore-consumer"))
+    }
+
+    /// Properties of the consumer that fills the global stores of a process: as those of the
+    /// restore consumer.
+    #[must_use]
+    pub fn global_properties(&self, process: &str) -> ClientProperties {
+        self.state_properties(Client::GlobalConsumer, format!("{process}-global-consumer"))
+    }
+
+    fn state_properties(&self, client: Client, name: String) -> ClientProperties {
         let mut p = common_tuning();
         // Restoring ends at a known position: the wait at the end of a partition is pure delay.
         p.set("fetch.wait.max.ms", 10);
@@ -170,11 +181,10 @@ impl Config {
         p.set("fetch.message.max.bytes", ByteSize::mib(4).0);
         p.set("queued.min.messages", 50_000);
         p.set("check.crcs", true); // As for the main consumer: state lives long.
-        self.user_options(&mut p, Client::RestoreConsumer);
+        self.user_options(&mut p, client);
 
         self.consumer_rules(&mut p);
-        let prefix = self.effective_client_id();
-        p.set("client.id", format!("{prefix}-{process}-restore-consumer"));
+        p.set("client.id", format!("{}-{name}", self.effective_client_id()));
         // Under at-least-once too: the changelog may hold aborted records of an exactly-once past.
         p.set("isolation.level", "read_committed");
         // It reads from positions; where there is no such position any more, the restore decides.

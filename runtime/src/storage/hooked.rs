@@ -247,6 +247,42 @@ impl Database for Hooked<TaskDb> {
         let call = DiskCall::Flush(self.inner.task_id());
         self.process.perform(call, self.inner.path(), "flush", || self.inner.flush())
     }
+
+    fn get(
+        &self,
+        store: StoreIndex,
+        key: &[u8],
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError> {
+        self.before_read(store)?;
+        self.inner.get(store, key, visit)
+    }
+
+    fn scan(
+        &self,
+        store: StoreIndex,
+        range: KeyRange<'_>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
+        self.before_read(store)?;
+        self.inner.scan(store, range, order, limit)
+    }
+
+    fn approximate_len(&self, store: StoreIndex) -> u64 {
+        self.inner.approximate_len(store)
+    }
+}
+
+impl Hooked<TaskDb> {
+    fn before_read(&self, store: StoreIndex) -> Result<(), StoreError> {
+        let call = DiskCall::Read(self.inner.task_id());
+        let allowed = self.process.perform(call, self.inner.path(), "read", || Ok(()));
+        allowed.map_err(|cause| {
+            let store = self.inner.stores()[store.0 as usize].name.clone();
+            StoreError::Storage { store, operation: "read", cause: cause.into() }
+        })
+    }
 }
 
 impl Restore for Hooked<Restorer> {

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use tidemill_core::record::{Offset, TaskId, Timestamp, TopicPartition};
-use tidemill_core::store::{Checkpoint, InputPosition, StoreIndex, StoreSpec};
+use tidemill_core::store::{
+    Checkpoint, InputPosition, KeyRange, Order, StoreError, StoreIndex, StoreSpec, StoredEntry,
+};
 
 use super::seam::{Database, Directory, Disk, OpenOutcome, OwnTask, Restore};
 use super::{
@@ -101,6 +103,29 @@ impl Database for TaskDb {
 
     fn flush(&self) -> Result<(), StorageError> {
         TaskDb::flush(self)
+    }
+
+    fn get(
+        &self,
+        store: StoreIndex,
+        key: &[u8],
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError> {
+        TaskDb::get(self, store, key, visit)
+    }
+
+    fn scan(
+        &self,
+        store: StoreIndex,
+        range: KeyRange<'_>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
+        TaskDb::scan(self, store, range, order, limit)
+    }
+
+    fn approximate_len(&self, store: StoreIndex) -> u64 {
+        TaskDb::approximate_len(self, store)
     }
 }
 

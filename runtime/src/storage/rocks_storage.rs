@@ -58,17 +58,46 @@ impl RocksStorage {
     pub fn db(&self) -> &TaskDb {
         &self.writer.db
     }
+}
 
-    fn error(
+impl TaskDb {
+    pub(super) fn get(
         &self,
         store: StoreIndex,
-        operation: &'static str,
-    ) -> impl FnOnce(rocksdb::Error) -> StoreError {
-        let db = &self.writer.db;
+        key: &[u8],
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError> {
+        let found = self.db().get_pinned_cf(self.family(store), key);
+        let found = found.map_err(self.unreadable(store))?;
+        if let Some(value) = &found {
+            visit(value);
+        }
+        Ok(found.is_some())
+    }
+
+    pub(super) fn scan(
+        &self,
+        store: StoreIndex,
+        range: KeyRange<'_>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
+        scan(self, store, range, order, limit).map_err(self.unreadable(store))
+    }
+
+    pub(super) fn approximate_len(&self, store: StoreIndex) -> u64 {
+        let property = rocksdb::properties::ESTIMATE_NUM_KEYS;
+        let estimate = self.db().property_int_value_cf(self.family(store), property);
+        // an estimate that can't be had is no reason to stop
+        estimate.ok().flatten().unwrap_or(0)
+    }
+
+    fn unreadable(&self, store: StoreIndex) -> impl FnOnce(rocksdb::Error) -> StoreError {
+        let operation = "read";
         move |cause| StoreError::Storage {
-            store: db.spec(store).name.clone(),
+            store: self.spec(store).name.clone(),
             operation,
-            cause: StorageError::rocks(operation, db.path())(cause).into(),
+            cause: StorageError::rocks(operation, self.path())(cause).into(),
         }
     }
 }
@@ -80,13 +109,7 @@ impl TaskStorage for RocksStorage {
         key: &[u8],
         visit: &mut dyn FnMut(&[u8]),
     ) -> Result<bool, StoreError> {
-        let db = &self.writer.db;
-        let found = db.db().get_pinned_cf(db.family(store), key);
-        let found = found.map_err(self.error(store, "read"))?;
-        if let Some(value) = &found {
-            visit(value);
-        }
-        Ok(found.is_some())
+        self.writer.db.get(store, key, visit)
     }
 
     fn scan(
@@ -96,15 +119,11 @@ impl TaskStorage for RocksStorage {
         order: Order,
         limit: usize,
     ) -> Result<Vec<StoredEntry>, StoreError> {
-        scan(&self.writer.db, store, range, order, limit).map_err(self.error(store, "read"))
+        self.writer.db.scan(store, range, order, limit)
     }
 
     fn approximate_len(&self, store: StoreIndex) -> u64 {
-        let db = &self.writer.db;
-        let property = rocksdb::properties::ESTIMATE_NUM_KEYS;
-        let estimate = db.db().property_int_value_cf(db.family(store), property);
-        // an estimate that can't be had is no reason to stop
-        estimate.ok().flatten().unwrap_or(0)
+        self.writer.db.approximate_len(store)
     }
 
     fn stage(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {

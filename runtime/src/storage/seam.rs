@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tidemill_core::record::{Offset, TaskId, Timestamp, TopicPartition};
-use tidemill_core::store::{Checkpoint, InputPosition, StoreIndex, StoreSpec, TaskStorage};
+use tidemill_core::store::{
+    Checkpoint, InputPosition, KeyRange, Order, StoreError, StoreIndex, StoreSpec, StoredEntry,
+    TaskStorage,
+};
 
 use super::{StateDirectoryError, StorageError, TaskDb, TaskLock};
 
@@ -89,6 +92,25 @@ pub(crate) trait Database: Clone + 'static {
     fn storage(&self) -> Result<Self::Storage, StorageError>;
 
     fn flush(&self) -> Result<(), StorageError>;
+
+    /// Reads what is committed, beside the writer; as are the two below, it is
+    /// [`TaskStorage`]'s.
+    fn get(
+        &self,
+        store: StoreIndex,
+        key: &[u8],
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError>;
+
+    fn scan(
+        &self,
+        store: StoreIndex,
+        range: KeyRange<'_>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, StoreError>;
+
+    fn approximate_len(&self, store: StoreIndex) -> u64;
 }
 
 /// Applies changelog records to the stores of a task that does not run.

@@ -62,7 +62,8 @@ struct At<'a, W: World> {
 impl<W: World> At<'_, W> {
     /// Returns the partition counts of all topics of the user that the topology reads or writes.
     fn user_topics(&self, topology: &Topology) -> Result<BTreeMap<String, u32>, Error> {
-        let subs = topology.sub_topologies();
+        let mut subs = topology.sub_topologies();
+        subs.extend(topology.global_topology());
         let sources = subs.iter().flat_map(|sub| sub.source_topics.iter().map(|(topic, _)| topic));
         let sinks = subs.iter().flat_map(|sub| &sub.sink_topics);
         let user = |topic: &'_ TopicName| match topic {

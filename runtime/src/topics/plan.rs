@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) subs: Vec<SubPlan>,
     /// Partition counts of the repartition topics.
     pub(crate) repartitions: BTreeMap<String, u32>,
+    /// Partition counts of the topics of global stores.
+    pub(crate) globals: BTreeMap<String, u32>,
 }
 
 impl Plan {
@@ -81,7 +83,11 @@ impl Plan {
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self { subs: planned, repartitions })
+        let globals = topology.global_topology();
+        let topics = globals.iter().flat_map(|sub| sub.source_topics.iter());
+        let topics = topics.map(|(topic, _)| topic.resolve(application_id));
+        let globals = topics.filter_map(|topic| Some((topic.clone(), *counts.get(&topic)?)));
+        Ok(Self { subs: planned, repartitions, globals: globals.collect() })
     }
 
     /// The topics that every worker subscribes to.

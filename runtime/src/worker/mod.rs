@@ -21,6 +21,7 @@ mod consistency;
 mod leave;
 #[cfg(feature = "mutations")]
 mod mutants;
+mod opening;
 mod outbox;
 mod positions;
 mod rebalance;
@@ -42,12 +43,14 @@ use crate::Error;
 use crate::client::seam::{Connector, Consume};
 use crate::client::{ClientConfig, Waker};
 use crate::config::{ClientProperties, Config, WorkerIdentity};
+use crate::global::Globals;
 use crate::restore::{RestoreHandle, RestoreOutcome};
 use crate::topics::Plan;
 use crate::world::{AdminOf, ConsumerOf, DbOf, DirectoryOf, GroupMetadataOf, ReaderOf, World};
 
 pub(crate) use chore::{Chore, Chores, ChoresToDo};
 pub(crate) use leave::leave;
+pub(crate) use opening::open_owned;
 use outbox::Outbox;
 use positions::StartPosition;
 use slot::Slot;
@@ -63,6 +66,8 @@ pub(crate) struct Shared<W: World> {
     pub(crate) directory: DirectoryOf<W>,
     pub(crate) admin: AdminOf<W>,
     pub(crate) chores: Chores,
+    /// `None` if the topology has no global store.
+    pub(crate) globals: Option<Arc<Globals<W>>>,
 }
 
 /// How a worker is told to stop.

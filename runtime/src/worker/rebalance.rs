@@ -23,8 +23,8 @@ use crate::client::seam::{Administer, Consume, ReadPartition};
 use crate::client::{ClientError, GroupEvent, OffsetSpec};
 use crate::config::MaxTaskIdle;
 use crate::restore::{RestoreJob, RestoreOutcome, StoreRestore};
-use crate::storage::seam::{Database, Directory, Disk, OwnTask, Restore};
-use crate::storage::{OpenOutcome, StateDirectoryError};
+use crate::storage::StateDirectoryError;
+use crate::storage::seam::{Database, Directory, OwnTask, Restore};
 use crate::topics::retrying;
 use crate::world::{DbOf, LockOf, RestorerOf, StorageOf, World};
 
@@ -32,7 +32,7 @@ use super::consistency::{Ends, deleted_changelog, lost_changelog};
 use super::positions::StartPosition;
 use super::slot::{Running, Slot};
 use super::status::count;
-use super::{Shared, Worker, WorkerState};
+use super::{Shared, Worker, WorkerState, open_owned};
 
 impl<W: World> Worker<W> {
     /// Does what the group asks. Returns an error only if the membership itself failed.
@@ -212,26 +212,11 @@ impl<W: World> Worker<W> {
         }
     }
 
-    /// Opens what this worker owns; what is damaged is wiped, to be restored.
+    /// Opens what this worker owns.
     fn open_locked(&self, lock: LockOf<W>) -> Result<DbOf<W>, Error> {
         let Shared { world, plan, .. } = &*self.shared;
-        let task = lock.task_id();
-        let stores = &plan.sub(task).sub_topology.stores;
-        let lock = match world.disk().open_task(lock, stores)? {
-            OpenOutcome::Ready(db) | OpenOutcome::Fresh(db) => return Ok(db),
-            OpenOutcome::Damaged { reason, lock } => {
-                tracing::error!(%task, reason, "local state is damaged: restoring it");
-                lock.wipe()?;
-                lock
-            }
-        };
-        match world.disk().open_task(lock, stores)? {
-            OpenOutcome::Ready(db) | OpenOutcome::Fresh(db) => Ok(db),
-            OpenOutcome::Damaged { reason, .. } => Err(Error::Inconsistent {
-                task,
-                problem: format!("its new storage is damaged at once: {reason}; check the disk"),
-            }),
-        }
+        let stores = &plan.sub(lock.task_id()).sub_topology.stores;
+        open_owned(world, lock, stores)
     }
 
     /// The stores that have a changelog, and its partition.
@@ -403,7 +388,7 @@ impl<W: World> Worker<W> {
             task_idle: task_idle(shared.config.max_task_idle),
             emit_interval: shared.config.emit_interval,
             store_cache_bytes_max: self.store_cache_bytes(),
-            globals: None,
+            globals: shared.globals.as_ref().and_then(|globals| globals.reader()),
         };
         let mut collector = self.outbox.of_task(&shared, &changelogs);
         let shared_storage: Rc<RefCell<dyn TaskStorage>> = storage.clone();
@@ -433,6 +418,8 @@ impl<W: World> Worker<W> {
             .keys()
             .map(|task| self.shared.plan.sub(*task).sub_topology.stores.len())
             .sum();
+        let globals = self.shared.topology.global_topology().map_or(0, |sub| sub.stores.len());
+        let stores = stores + globals * self.slots.len();
         self.shared.config.statestore_cache_per_worker().as_usize() / 2 / stores.max(1)
     }
 

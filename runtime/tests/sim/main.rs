@@ -19,7 +19,7 @@ mod seeds;
 
 use std::collections::BTreeMap;
 
-use cases::case;
+use cases::{case, case_with_global_table};
 use tidemill::simulation::{Report, SimulationError};
 
 /// So many seeds belong to each run of the tests.
@@ -63,6 +63,26 @@ fn everything_holds_whatever_fails() {
     }
     let failures: Vec<_> = summary.failures.iter().map(|(_, failure)| failure.as_str()).collect();
     assert!(failures.is_empty(), "{} failed:\n\n{}", failures.len(), failures.join("\n\n"));
+}
+
+/// So many seeds of a topology with a global table.
+const SEEDS_WITH_GLOBAL_TABLE: u64 = 300;
+
+#[test]
+fn inv_1_and_inv_4_hold_beside_a_global_table_whatever_fails() {
+    let one = |seed| {
+        let (simulation, inputs) = case_with_global_table(seed);
+        let report = simulation.run(inputs).map_err(|error| error.to_string())?;
+        Ok(report.counts().clone())
+    };
+    let summary = seeds::run(0, SEEDS_WITH_GLOBAL_TABLE, 10, one);
+    let failures: Vec<_> = summary.failures.iter().map(|(_, failure)| failure.as_str()).collect();
+    assert!(failures.is_empty(), "{} failed:\n\n{}", failures.len(), failures.join("\n\n"));
+    let trace = |seed| {
+        let (simulation, inputs) = case_with_global_table(seed);
+        simulation.run(inputs).map(|report| report.trace_hash()).unwrap()
+    };
+    assert_eq!(trace(7), trace(7), "the global thread follows the seed as well");
 }
 
 #[test]

@@ -177,11 +177,14 @@ fn begin<D: Disks>(
     let world = SimulatedWorld::new(network, process, disk, surroundings, die);
     let application = Application::new(topology()?, config)?;
     let state = StateCell::new(None);
-    let Process { workers, mut restoring, housekeeping, control } =
+    let Process { workers, global, mut restoring, housekeeping, control } =
         Process::prepare(world, &application, &state)?;
     running.workers.set(Some(workers.len()));
     *running.control.borrow_mut() = Some(control);
     scheduler.spawn(process, "restoring", move || restoring.run());
+    if let Some(global) = global {
+        scheduler.spawn(process, "global", move || global.run());
+    }
     scheduler.spawn(process, "housekeeping", move || housekeeping.run());
     for worker in workers {
         let (running, state) = (Rc::clone(running), Arc::clone(&state));

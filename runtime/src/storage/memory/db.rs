@@ -1,11 +1,15 @@
 //! The database of a task on the simulated disk.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::path::Path;
 use std::rc::Rc;
 
 use tidemill_core::record::TaskId;
-use tidemill_core::store::{Checkpoint, StoreIndex, StoreSpec};
+use tidemill_core::store::{
+    Checkpoint, KeyRange, Order, StoreError, StoreIndex, StoreSpec, StoredEntry,
+};
 
 use super::directory::MemoryLock;
 use super::files::{TaskFiles, Write};
@@ -100,6 +104,11 @@ impl MemoryDb {
         }
     }
 
+    fn unreadable(&self, store: StoreIndex) -> impl FnOnce(StorageError) -> StoreError {
+        let store = (**self.name(store)).to_owned();
+        move |cause| StoreError::Storage { store, operation: "read", cause: cause.into() }
+    }
+
     /// Makes the caller the one writer.
     pub(super) fn claim(&self) -> Writer {
         let taken = self.inner.claimed.replace(true);
@@ -132,6 +141,51 @@ impl Database for MemoryDb {
             self.inner.files.borrow_mut().flush();
         }
         fault.map_or(Ok(()), |_| Err(refused("flush", self.path())))
+    }
+
+    fn get(
+        &self,
+        store: StoreIndex,
+        key: &[u8],
+        visit: &mut dyn FnMut(&[u8]),
+    ) -> Result<bool, StoreError> {
+        let name = self.name(store);
+        let found = self.read(|files| files.state.stores.get(&**name)?.get(key).cloned());
+        let found = found.map_err(self.unreadable(store))?;
+        if let Some(value) = &found {
+            visit(value);
+        }
+        Ok(found.is_some())
+    }
+
+    fn scan(
+        &self,
+        store: StoreIndex,
+        range: KeyRange<'_>,
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, StoreError> {
+        let name = self.name(store);
+        let found = self.read(|files| {
+            let Some(entries) = files.state.stores.get(&**name) else { return Vec::new() };
+            if is_empty(range) {
+                return Vec::new();
+            }
+            let found = entries.range::<[u8], _>(range);
+            let copied = found.map(|(key, value)| (key.as_ref().into(), value.as_ref().into()));
+            match order {
+                Order::Ascending => copied.take(limit).collect(),
+                Order::Descending => copied.rev().take(limit).collect(),
+            }
+        });
+        found.map_err(self.unreadable(store))
+    }
+
+    fn approximate_len(&self, store: StoreIndex) -> u64 {
+        let name = self.name(store);
+        let length = self.read(|files| files.state.stores.get(&**name).map_or(0, BTreeMap::len));
+        // an estimate that can't be had is no reason to stop
+        length.map_or(0, |length| length as u64)
     }
 }
 
@@ -198,4 +252,15 @@ impl Drop for Writer {
 fn refused(operation: &'static str, path: &Path) -> StorageError {
     let (path, reason) = (path.to_owned(), "a simulated fault of the disk".to_owned());
     StorageError::Io { operation, path, reason }
+}
+
+/// Returns true if no key can lie in the range; `BTreeMap::range` panics on some of those.
+pub(super) fn is_empty((from, to): KeyRange<'_>) -> bool {
+    match (from, to) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(a), Bound::Included(b)) => a > b,
+        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => {
+            a >= b
+        }
+    }
 }

@@ -10,7 +10,7 @@ use tidemill_core::store::{
     StoredEntry, StoredRow, StoredWrite, TaskStorage,
 };
 
-use super::db::{MemoryDb, Writer};
+use super::db::{MemoryDb, Writer, is_empty};
 use super::files::{Contents, Write};
 use crate::storage::StorageError;
 use crate::storage::restore::refuse_ahead;
@@ -144,15 +144,6 @@ impl MemoryTaskStorage {
     pub(super) fn db(&self) -> &MemoryDb {
         &self.writer.db
     }
-
-    fn failed(
-        &self,
-        store: StoreIndex,
-        operation: &'static str,
-    ) -> impl FnOnce(StorageError) -> StoreError {
-        let store = (**self.db().name(store)).to_owned();
-        move |cause| StoreError::Storage { store, operation, cause: cause.into() }
-    }
 }
 
 impl TaskStorage for MemoryTaskStorage {
@@ -162,13 +153,7 @@ impl TaskStorage for MemoryTaskStorage {
         key: &[u8],
         visit: &mut dyn FnMut(&[u8]),
     ) -> Result<bool, StoreError> {
-        let name = self.db().name(store);
-        let found = self.db().read(|files| files.state.stores.get(&**name)?.get(key).cloned());
-        let found = found.map_err(self.failed(store, "read"))?;
-        if let Some(value) = &found {
-            visit(value);
-        }
-        Ok(found.is_some())
+        self.db().get(store, key, visit)
     }
 
     fn scan(
@@ -178,28 +163,11 @@ impl TaskStorage for MemoryTaskStorage {
         order: Order,
         limit: usize,
     ) -> Result<Vec<StoredEntry>, StoreError> {
-        let name = self.db().name(store);
-        let found = self.db().read(|files| {
-            let Some(entries) = files.state.stores.get(&**name) else { return Vec::new() };
-            if is_empty(range) {
-                return Vec::new();
-            }
-            let found = entries.range::<[u8], _>(range);
-            let copied = found.map(|(key, value)| (key.as_ref().into(), value.as_ref().into()));
-            match order {
-                Order::Ascending => copied.take(limit).collect(),
-                Order::Descending => copied.rev().take(limit).collect(),
-            }
-        });
-        found.map_err(self.failed(store, "read"))
+        self.db().scan(store, range, order, limit)
     }
 
     fn approximate_len(&self, store: StoreIndex) -> u64 {
-        let name = self.db().name(store);
-        let length =
-            self.db().read(|files| files.state.stores.get(&**name).map_or(0, BTreeMap::len));
-        // an estimate that can't be had is no reason to stop
-        length.map_or(0, |length| length as u64)
+        self.db().approximate_len(store)
     }
 
     fn stage(&mut self, store: StoreIndex, key: &[u8], value: Option<&[u8]>) {
@@ -233,16 +201,5 @@ impl TaskStorage for MemoryTaskStorage {
 
     fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
-    }
-}
-
-/// Returns true if no key can lie in the range; `BTreeMap::range` panics on some of those.
-fn is_empty((from, to): KeyRange<'_>) -> bool {
-    match (from, to) {
-        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
-        (Bound::Included(a), Bound::Included(b)) => a > b,
-        (Bound::Included(a) | Bound::Excluded(a), Bound::Included(b) | Bound::Excluded(b)) => {
-            a >= b
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! inputs what has to be there, without any of Tidemill.
 
 pub(crate) mod counts;
+pub(crate) mod globals;
 pub(crate) mod ledger;
 pub(crate) mod operations;
 
@@ -43,6 +44,21 @@ pub(crate) fn case(seed: u64) -> (Simulation, Inputs) {
         .compare_with_undisturbed_run(false)
         .replay_with("make sim SEED={seed}");
     (simulation, inputs)
+}
+
+/// A run of the topology with a global table. Not one of [`case`], whose numbers stand for the same
+/// runs for ever.
+pub(crate) fn case_with_global_table(seed: u64) -> (Simulation, Inputs) {
+    let mut rng = fastrand::Rng::with_seed(seed.rotate_left(17) ^ 0x676c_6f62);
+    let records = rng.i64(60..200);
+    let simulation = Simulation::new(globals::topology)
+        .invariant("INV-1: orders", globals::holds)
+        .seed(seed)
+        .workers(rng.usize(1..4))
+        .partitions(rng.u32(1..4))
+        .faults(Faults::all())
+        .compare_with_undisturbed_run(false);
+    (simulation, globals::inputs(seed, records))
 }
 
 /// The committed records of an input partition that the application has committed as read.
