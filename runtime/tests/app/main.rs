@@ -10,6 +10,8 @@
 mod behaviour;
 mod broker;
 mod crash;
+mod globals;
+mod kafka_streams;
 mod poison;
 mod restart;
 mod revisions;
