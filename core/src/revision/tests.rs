@@ -229,3 +229,23 @@ fn rv7_what_may_have_lost_digits_is_refused() {
     let zeros = serde_json::from_str::<Event>(r#"{"revision":"0003"}"#).unwrap();
     assert_eq!(zeros, Event { revision: 3 });
 }
+
+proptest! {
+    #[test]
+    fn damaged_revisions_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..24)) {
+        use crate::serdes::Serde;
+
+        let mut out = Vec::new();
+        if let Ok(last) = LastRevisionSerde.deserialize("t", Some(&bytes)) {
+            LastRevisionSerde.serialize("t", &last, &mut out).unwrap();
+            // flags that say nothing may be left out
+            prop_assert!(out.len() <= bytes.len());
+        }
+        out.clear();
+        if let Ok(progress) = RevisionProgressSerde.deserialize("t", Some(&bytes)) {
+            RevisionProgressSerde.serialize("t", &progress, &mut out).unwrap();
+            prop_assert!(out.len() <= bytes.len());
+        }
+        let _ = serde_json::from_slice::<Event>(&bytes);
+    }
+}

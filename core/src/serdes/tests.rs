@@ -1,5 +1,7 @@
 //! The bytes of each serde, and what null is to it.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn written<T>(serde: &impl Serde<T>, value: &T) -> Option<Vec<u8>> {
@@ -65,4 +67,54 @@ fn bincode_refuses_trailing_bytes() {
     assert_eq!(serde.deserialize("t", Some(&bytes)).unwrap(), (7, "x".to_owned()));
     let longer = [&bytes[..], &[0]].concat();
     assert!(serde.deserialize("t", Some(&longer)).is_err());
+}
+
+proptest! {
+    /// What a topic brings is a value or an error, and a value is made of these bytes.
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+        let read = Some(&bytes[..]);
+        prop_assert_eq!(i64().deserialize("t", read).is_ok(), bytes.len() == 8);
+        prop_assert_eq!(i32().deserialize("t", read).is_ok(), bytes.len() == 4);
+        prop_assert_eq!(i16().deserialize("t", read).is_ok(), bytes.len() == 2);
+        prop_assert_eq!(f64().deserialize("t", read).is_ok(), bytes.len() == 8);
+        prop_assert_eq!(f32().deserialize("t", read).is_ok(), bytes.len() == 4);
+        let text = string().deserialize("t", read).ok();
+        prop_assert_eq!(text, String::from_utf8(bytes.clone()).ok());
+        let text = optional(string()).deserialize("t", read).ok();
+        prop_assert_eq!(text, String::from_utf8(bytes.clone()).ok().map(Some));
+        prop_assert_eq!(self::bytes().deserialize("t", read).unwrap(), &bytes[..]);
+    }
+
+    /// JSON as it is sent by who knows whom: broken off, nested, with bytes changed.
+    #[test]
+    fn any_json_is_read_or_refused(
+        text in "[\\[\\]{}\":,0-9a-z. -]{0,60}",
+        depth in 0..2_000_usize,
+        at in any::<prop::sample::Index>(),
+        with in any::<u8>(),
+    ) {
+        let serde = json::<Vec<Option<(u8, String)>>>();
+        let _ = serde.deserialize("t", Some(text.as_bytes()));
+        let _ = json::<serde_json::Value>().deserialize("t", Some("[".repeat(depth).as_bytes()));
+        let mut valid = br#"[null,[7,"seven"],[8,"\u00e4"]]"#.to_vec();
+        let at = at.index(valid.len());
+        valid[at] = with;
+        if let Ok(read) = serde.deserialize("t", Some(&valid)) {
+            prop_assert!(read.len() <= valid.len());
+        }
+        let _ = serde.deserialize("t", Some(&valid[..at]));
+    }
+}
+
+#[cfg(feature = "bincode")]
+proptest! {
+    /// A length that no bytes follow allocates nothing.
+    #[test]
+    fn any_bincode_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        let serde = bincode::<(Vec<u64>, String, Vec<Vec<u8>>)>();
+        let _ = serde.deserialize("t", Some(&bytes));
+        let huge = [&[253, 255, 255, 255, 255, 255, 255, 255, 127][..], &bytes].concat();
+        prop_assert!(bincode::<Vec<u8>>().deserialize("t", Some(&huge)).is_err());
+    }
 }

@@ -160,6 +160,8 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn bytes<T>(serde: &impl Serde<T>, value: &T) -> Vec<u8> {
@@ -209,5 +211,31 @@ mod tests {
             assert_eq!(*key, keys[index - index % 6].1, "the keys are mixed");
         }
         assert!(keys.chunks(6).all(|of_key| of_key.is_sorted_by_key(|(.., revision)| *revision)));
+    }
+
+    proptest! {
+        /// Neither a panic nor more headers than the bytes could hold.
+        #[test]
+        fn damaged_records_are_read_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..80),
+            at in any::<prop::sample::Index>(),
+            with in any::<u8>(),
+        ) {
+            let _ = ParkedKeySerde.deserialize("t", Some(&bytes));
+            let _ = ParkedSerde.deserialize("t", Some(&bytes));
+            let mut headers = Headers::new();
+            headers.add("a", Some(vec![1, 2]));
+            let (offset, timestamp) = (Offset(9), Timestamp(-1));
+            let (key, value) = (None, Some(bytes));
+            let record = OwnedRecord { offset, timestamp, key, value, headers };
+            let parked = Parked { topic: "in".to_owned(), partition: Partition(3), record };
+            let mut written = self::bytes(&ParkedSerde, &parked);
+            let at = at.index(written.len());
+            written[at] = with;
+            if let Ok(read) = ParkedSerde.deserialize("t", Some(&written)) {
+                prop_assert!(read.record.headers.len() <= written.len());
+                prop_assert_eq!(self::bytes(&ParkedSerde, &read), written);
+            }
+        }
     }
 }

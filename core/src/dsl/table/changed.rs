@@ -115,6 +115,8 @@ fn read_varint(bytes: &[u8]) -> Option<(usize, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::serdes::string;
 
@@ -153,5 +155,22 @@ mod tests {
             assert!(serde.deserialize("t", Some(bytes)).is_err(), "{bytes:?}");
         }
         assert!(serde.deserialize("t", None).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_change_is_read_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..20),
+            flag in 0..4_u8,
+        ) {
+            let values = Arc::new(crate::serdes::bytes()) as SharedSerde<Vec<u8>>;
+            let serde = ChangedSerde::new(&values);
+            let _ = serde.deserialize("t", Some(&bytes));
+            let flagged = [&bytes[..], &[flag]].concat();
+            if let Ok(Change { new, old }) = serde.deserialize("t", Some(&flagged)) {
+                let length = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+                prop_assert!(length(&new) + length(&old) <= bytes.len());
+            }
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::record::{Offset, Partition, StreamTime, TopicPartition};
 use crate::serdes::{i64, optional};
@@ -162,4 +164,24 @@ fn inv_2_a_checkpoint_may_stay_where_it_is_or_go_forward() {
     checkpoint(1, 1, 1).assert_follows(&Checkpoint::default());
     checkpoint(1, 1, 1).assert_follows(&checkpoint(1, 1, 1));
     checkpoint(2, 9, 9).assert_follows(&checkpoint(1, 1, 1));
+}
+
+proptest! {
+    /// Whatever lies on a disk: a value that it is, or an error that names the store.
+    #[test]
+    fn any_stored_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..24)) {
+        for kind in [StoreKind::KeyValue, StoreKind::TimestampedKeyValue] {
+            let fixture = Fixture::new(kind, i64());
+            let mut storage = fixture.storage.borrow_mut();
+            storage.stage(StoreIndex(0), b"k", Some(&bytes));
+            storage.publish(checkpoint(1, 0, 0), Acknowledged::by_broker()).unwrap();
+            drop(storage);
+            let length = if kind == StoreKind::KeyValue { 8 } else { 16 };
+            match fixture.handle().get(&key("k")) {
+                Ok(found) => prop_assert!(found.is_some() && bytes.len() == length),
+                Err(error) => prop_assert!(error.to_string().contains("of store s"), "{}", error),
+            }
+            prop_assert_eq!(fixture.handle().all().unwrap().count(), 1);
+        }
+    }
 }
