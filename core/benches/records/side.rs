@@ -163,6 +163,7 @@ fn run(topology: &Topology, input: &[Message]) -> Result<Outcome, BoxError> {
         task_idle: TaskIdle::Never,
         store_cache_bytes_max: CACHE_BYTES,
         globals: None,
+        emit_interval: Duration::from_secs(1),
     };
     let storage = Rc::new(RefCell::new(MemoryStorage::new()));
     let mut task = Task::new(topology, config, storage, &mut sent, NOW)?;

@@ -40,6 +40,8 @@ pub(super) struct Operator {
     pub(super) parents: Vec<GraphId>,
     pub(super) children: Vec<GraphId>,
     source: Option<SourceSpec>,
+    /// How long after its end a window of this operator closes, in milliseconds.
+    closes_after: Option<i64>,
     /// A repartition topic that takes null keys if this is set.
     null_keys: Option<Flag>,
     /// A join that takes null keys.
@@ -84,6 +86,7 @@ impl Graph {
             parents: Vec::new(),
             children: Vec::new(),
             source: None,
+            closes_after: None,
             null_keys: None,
             takes_null_keys: false,
             traits: Traits::default(),
@@ -154,6 +157,7 @@ impl Graph {
             parents: Vec::new(),
             children: Vec::new(),
             source: None,
+            closes_after: None,
             null_keys: None,
             takes_null_keys: false,
             traits: Traits::default(),
@@ -163,6 +167,28 @@ impl Graph {
             self.attach(*parent, id);
         }
         id
+    }
+
+    /// Notes how long after its end a window of an operator closes.
+    pub(super) fn note_windows(&mut self, id: GraphId, closes_after: i64) {
+        if !self.built {
+            self.operators[id.0].closes_after = Some(closes_after);
+        }
+    }
+
+    /// Returns how long after their ends the windows of an operator close, which are those of the
+    /// operators above it; else the names of the operators on a way without windows.
+    pub(super) fn windows_of(&self, id: GraphId) -> Result<i64, String> {
+        let Operator { name, parents, closes_after, .. } = &self.operators[id.0];
+        if let Some(closes_after) = closes_after {
+            return Ok(*closes_after);
+        }
+        let mut longest = None;
+        for parent in parents.iter().filter(|parent| **parent != GraphId::ROOT) {
+            let above = self.windows_of(*parent).map_err(|above| format!("{above}, {name}"))?;
+            longest = longest.max(Some(above));
+        }
+        longest.ok_or_else(|| name.clone())
     }
 
     pub(super) fn add_source(

@@ -4,31 +4,51 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
-use tidemill_core::dsl::{BufferBounds, BufferConfig, KTable, Suppressed};
+use tidemill_core::BoxError;
+use tidemill_core::dsl::{BufferBounds, BufferConfig, KTable, Suppressed, Windowed};
 use tidemill_core::record::Timestamp;
 
 use crate::data::{Datum, Nullable};
 use crate::operator::Operator;
-use crate::topology::{BuildError, Built};
+use crate::topology::Built;
 
-pub(crate) fn add(operator: &Operator<'_>, from: Built) -> Result<Built, BuildError> {
+pub(crate) fn add(operator: &Operator<'_>, from: Built) -> Result<Built, BoxError> {
     match from {
         Built::Table(from) => Ok(Built::Table(suppress(operator, &from)?)),
         Built::Counts(from) => Ok(Built::Counts(suppress(operator, &from)?)),
-        _ => Err(operator.wrong("this takes a table").into()),
+        _ => Err(operator.wrong("this takes a table")),
     }
 }
 
 fn suppress<V: Nullable>(
     operator: &Operator<'_>,
     from: &KTable<Datum, V>,
-) -> Result<KTable<Datum, V>, BuildError> {
+) -> Result<KTable<Datum, V>, BoxError> {
     if operator.text("until")? != "time_limit" {
-        return Err(BuildError::NotBuilt("suppress".to_owned()));
+        return Err(operator.wrong("only tables of windows have windows that close"));
     }
     let limit = operator.number("limit").unwrap_or_default();
     let limit = Duration::from_millis(limit);
     let suppressed = Suppressed::until_time_limit(limit, bounds(operator));
+    Ok(from.suppress(match operator.name()? {
+        Some(name) => suppressed.with_name(name),
+        None => suppressed,
+    }))
+}
+
+/// Until the windows close.
+pub(crate) fn until_closed<V: Nullable>(
+    operator: &Operator<'_>,
+    from: &KTable<Windowed<Datum>, V>,
+) -> Result<KTable<Windowed<Datum>, V>, BoxError> {
+    if operator.text("until")? != "window_closes" {
+        return Err(operator.wrong("no scenario limits the time of windows"));
+    }
+    let config = match operator.number("max_records") {
+        Some(records) => BufferConfig::max_records(records).shut_down_when_full(),
+        None => BufferConfig::unbounded(),
+    };
+    let suppressed = Suppressed::until_window_closes(config);
     Ok(from.suppress(match operator.name()? {
         Some(name) => suppressed.with_name(name),
         None => suppressed,

@@ -16,6 +16,7 @@ use tidemill_core::window::{SessionWindowedSerde, TimeWindowedSerde};
 use crate::data::{Datum, DatumSerde, Nullable};
 use crate::functions;
 use crate::operator::Operator;
+use crate::suppressions::until_closed;
 use crate::tables::store;
 use crate::topology::{BuildError, Built};
 
@@ -68,7 +69,7 @@ pub(crate) fn add(
         }
         "to_stream" => to_stream(operator, from)?,
         "count" | "reduce" | "aggregate" => aggregation(op, operator, from)?,
-        "suppress" => return Err(BuildError::NotBuilt("suppress".to_owned())),
+        "suppress" => Built::Windowing(suppress(operator, from)?),
         _ => change(op, operator, from)?,
     }))
 }
@@ -342,4 +343,13 @@ fn to(operator: &Operator<'_>, from: &Windowing) -> Result<(), BoxError> {
         _ => return Err(operator.wrong("this takes a stream")),
     }
     Ok(())
+}
+
+/// Holds the results of windows back until they are final.
+fn suppress(operator: &Operator<'_>, from: Windowing) -> Result<Windowing, BoxError> {
+    Ok(match from {
+        Windowing::Counts(from) => Windowing::Counts(until_closed(operator, &from)?),
+        Windowing::Values(from) => Windowing::Values(until_closed(operator, &from)?),
+        _ => return Err(operator.wrong("this takes a table")),
+    })
 }

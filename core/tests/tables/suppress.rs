@@ -16,6 +16,7 @@ use tidemill_core::serdes::{json, string};
 use tidemill_core::store::{Checkpoint, MemoryStorage, StoreIndex, TaskStorage};
 use tidemill_core::task::TaskIdle;
 use tidemill_core::topology::{Consumed, Topology};
+use tidemill_core::window::TimeWindowedSerde;
 
 use super::fixture::{Fixture, proof, record, start, storage};
 use super::support::{Run, changes, table};
@@ -272,4 +273,17 @@ fn a_table_without_serdes_can_not_wait() {
         .suppress(suppressed.with_name("nameless"));
     let error = builder.build().unwrap_err().to_string();
     assert!(error.starts_with("nameless: no value serde is given"), "{error}");
+}
+
+#[test]
+fn windows_that_no_aggregation_made_do_not_close() {
+    let builder = StreamsBuilder::new();
+    let keys = TimeWindowedSerde::new(string(), 10);
+    builder
+        .table("t", Consumed::with(keys, string()), Materialized::default())
+        .filter(|_, _| true, Materialized::default())
+        .suppress(Suppressed::until_window_closes(BufferConfig::unbounded()).with_name("final"));
+    let error = builder.build().unwrap_err().to_string();
+    let expected = "final: when a window closes is known of windowed aggregations only";
+    assert!(error.starts_with(expected) && error.contains("KTABLE-FILTER-"), "{error}");
 }

@@ -34,6 +34,7 @@ pub use by::WindowDefinition;
 pub(super) use cogrouped::{CogroupedWindows, WindowedMember};
 pub use cogrouped::{SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream};
 pub use emit::EmitStrategy;
+pub(super) use progress::Progress;
 pub use session_windowed::SessionWindowedKStream;
 pub use session_windows::SessionWindows;
 pub use sliding_windows::SlidingWindows;

@@ -9,7 +9,7 @@ use crate::store::Segments;
 ///
 /// Kafka Streams forgets it with each restart, and then takes for a while what is late.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(in crate::dsl) struct Progress {
     key: String,
     /// -1 before the first record.
     observed: i64,
@@ -17,12 +17,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(node: &str) -> Self {
+    pub(in crate::dsl) fn new(node: &str) -> Self {
         Self { key: format!("tidemill:time:{node}"), observed: -1, loaded: false }
     }
 
     /// Takes a record into account; returns the stream time, and whether it has advanced.
-    pub(super) fn observe<K, V>(
+    pub(in crate::dsl) fn observe<K, V>(
         &mut self,
         context: &ProcessorContext<'_, '_, K, V>,
         timestamp: Timestamp,
@@ -37,7 +37,7 @@ impl Progress {
     }
 
     /// Keeps the time with the offsets that are about to be committed.
-    pub(super) fn keep<K, V>(&self, context: &mut ProcessorContext<'_, '_, K, V>) {
+    pub(in crate::dsl) fn keep<K, V>(&self, context: &mut ProcessorContext<'_, '_, K, V>) {
         if self.observed >= 0 {
             context.keep_processor_metadata(&self.key, self.observed);
         }

@@ -19,6 +19,8 @@ pub(super) struct Shape {
     size_ms: Option<i64>,
     /// The least time that the store has to keep a window for its late records.
     retention_min: i64,
+    /// How long after its end a window closes.
+    pub(super) closes_after: i64,
     /// The least time from the start of one window to that of the next.
     advance: Option<i64>,
     mistake: Option<String>,
@@ -32,6 +34,7 @@ impl Shape {
         Self {
             size_ms: Some(size),
             retention_min: size.saturating_add(grace),
+            closes_after: grace,
             advance: windows.advance_ms(),
             mistake: never.map(str::to_owned).or_else(|| windows.mistake()),
         }
@@ -44,6 +47,7 @@ impl Shape {
             // the windows that a late record's are made of are up to twice as old; without any
             // retention, a window would not be found by the next record of the same time
             retention_min: difference.saturating_mul(2).saturating_add(grace).max(1),
+            closes_after: grace,
             advance: None,
             mistake: windows.mistake(),
         }
@@ -54,6 +58,8 @@ impl Shape {
         Self {
             size_ms: None,
             retention_min: gap.saturating_add(grace),
+            // a record that far behind the end may still make it longer
+            closes_after: gap.saturating_add(grace),
             advance: None,
             mistake: windows.mistake(),
         }

@@ -62,7 +62,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
         };
         let old_values = table.old_values.clone();
         let mut graph = self.stream.graph().borrow_mut();
-        let mistake = shape.mistake(retention);
+        let (mistake, closes_after) = (shape.mistake(retention), shape.closes_after);
         let id = graph.add(&[parent], node.clone(), move |topology, parents| {
             if let Some(why) = mistake {
                 return Err(TopologyError::Windows { node, why });
@@ -89,6 +89,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KGroupedStream<K, V> {
             topology.add_processor(&node, move || make(Arc::clone(&rules)), parents)?;
             topology.add_state_store(builder, &[&node]).map(|_| ())
         });
+        graph.note_windows(id, closes_after);
         drop(graph);
         KTable::new(self.stream.shared_graph(), id, Rc::new(table), parts)
     }

@@ -4,7 +4,6 @@ mod config;
 mod processor;
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +11,46 @@ use std::time::Duration;
 use super::node::Flag;
 use super::{KTable, TableNode, TableParts, View};
 use crate::topology::{StoreDef, TopologyError};
+use crate::window::Windowed;
 
 pub use config::{
     BufferBounds, BufferConfig, Eager, EagerBufferConfig, Strict, StrictBufferConfig,
 };
-use processor::{Rules, Suppress, through};
+use processor::{EndOf, Rules, Suppress, through};
 
 const SUPPRESS: &str = "KTABLE-SUPPRESS-";
 const STATE_STORE: &str = "STATE-STORE-";
 
 /// How long a table's changes are held back, and how many of them (`Suppressed`).
 pub struct Suppressed<K> {
-    wait_ms: i64,
+    until: Until<K>,
     bounds: BufferBounds,
     name: Option<String>,
-    keys: PhantomData<fn(K)>,
+}
+
+/// What is waited for.
+enum Until<K> {
+    /// Milliseconds of stream time.
+    TimeLimit(i64),
+    /// The window's end, and as long as its operator says.
+    WindowCloses(EndOf<K>),
+}
+
+impl<K> Clone for Until<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Until<K> {}
+
+impl<K> Until<K> {
+    fn limit(self) -> Option<i64> {
+        match self {
+            Self::TimeLimit(wait_ms) => Some(wait_ms),
+            Self::WindowCloses(_) => None,
+        }
+    }
 }
 
 impl<K> Suppressed<K> {
@@ -65,7 +89,7 @@ impl<K> Suppressed<K> {
     /// ```
     pub fn until_time_limit(wait: Duration, config: impl Into<BufferBounds>) -> Self {
         let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
-        Self { wait_ms, bounds: config.into(), name: None, keys: PhantomData }
+        Self { until: Until::TimeLimit(wait_ms), bounds: config.into(), name: None }
     }
 
     /// Names the operator, and its store `<name>-store`. Neither takes a number then, so that a
@@ -77,17 +101,74 @@ impl<K> Suppressed<K> {
     }
 }
 
+impl<K> Suppressed<Windowed<K>> {
+    /// Lets one result of each key and window go: the last, when the window has closed, that is,
+    /// when stream time has passed its end by the grace period, and for a session by the inactivity
+    /// gap, too. What was deleted by then is not mentioned at all.
+    ///
+    /// The windows are those of the aggregations above; a table of windows that comes from
+    /// elsewhere is refused when the topology is built.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use tidemill_core::driver::{DriverConfig, TopologyTestDriver};
+    /// use tidemill_core::dsl::{
+    ///     BufferConfig, Grouped, Materialized, StreamsBuilder, Suppressed, TimeWindows,
+    /// };
+    /// use tidemill_core::record::{Record, Timestamp};
+    /// use tidemill_core::serdes::{i64, optional, string};
+    /// use tidemill_core::topology::{Consumed, Produced};
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// builder
+    ///     .stream("clicks", Consumed::with(string(), string()))
+    ///     .group_by_key(Grouped::with(string(), string()))
+    ///     .windowed_by(TimeWindows::of_size_with_no_grace(Duration::from_secs(60)))
+    ///     .count(Materialized::default())
+    ///     .suppress(Suppressed::until_window_closes(BufferConfig::unbounded()))
+    ///     .to_stream_with_key(|windowed, _| windowed.key.clone())
+    ///     .to("clicks-a-minute", Produced::with(string(), optional(i64())));
+    ///
+    /// let driver = TopologyTestDriver::new(builder.build()?, DriverConfig::new("clicks"))?;
+    /// let mut clicks = driver.create_input_topic("clicks", string(), string())?;
+    /// for at in [1_000, 2_000, 59_999, 60_000] {
+    ///     clicks.pipe_record(Record::new("ann".to_owned(), "/".to_owned(), Timestamp(at)))?;
+    /// }
+    /// let mut counts = driver.create_output_topic("clicks-a-minute", string(), i64())?;
+    /// assert_eq!(counts.read_key_values_to_list()?, [("ann".to_owned(), 3)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// Only tables of windows have windows that close:
+    ///
+    /// ```compile_fail,E0308
+    /// # use tidemill_core::dsl::{BufferConfig, Materialized, StreamsBuilder, Suppressed};
+    /// # use tidemill_core::serdes::string;
+    /// # use tidemill_core::topology::Consumed;
+    /// # let builder = StreamsBuilder::new();
+    /// builder
+    ///     .table("addresses", Consumed::with(string(), string()), Materialized::default())
+    ///     .suppress(Suppressed::until_window_closes(BufferConfig::unbounded()));
+    /// ```
+    #[must_use]
+    pub fn until_window_closes(config: StrictBufferConfig) -> Self {
+        let until = Until::WindowCloses(|windowed: &Windowed<K>| windowed.window.end);
+        Self { until, bounds: config.into(), name: None }
+    }
+}
+
 impl<K> Clone for Suppressed<K> {
     fn clone(&self) -> Self {
-        let Self { wait_ms, bounds, name, keys } = self;
-        Self { wait_ms: *wait_ms, bounds: bounds.clone(), name: name.clone(), keys: *keys }
+        let Self { until, bounds, name } = self;
+        Self { until: *until, bounds: bounds.clone(), name: name.clone() }
     }
 }
 
 impl<K> fmt::Debug for Suppressed<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Suppressed")
-            .field("wait_ms", &self.wait_ms)
+            .field("wait_ms", &self.until.limit())
             .field("bounds", &self.bounds)
             .field("name", &self.name)
             .finish_non_exhaustive()
@@ -99,13 +180,12 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
     /// key only the last is forwarded, with the timestamp and headers that it came with.
     ///
     /// The order is that of the keys' first changes, then of their bytes. Time is the largest
-    /// timestamp that the operator saw since its task was started: nothing is let go while no
-    /// record comes. The buffer is a store: it comes back after a restart, and an aborted
-    /// transaction leaves no trace in it.
+    /// timestamp that the operator has seen, so nothing is let go while no record comes. The buffer
+    /// is a store: it comes back after a restart, and an aborted transaction leaves no trace in it.
     ///
     /// Whoever reads the table sees of a key that waits the value that was forwarded last.
     pub fn suppress(&self, suppressed: Suppressed<K>) -> Self {
-        let Suppressed { wait_ms, bounds, name, .. } = suppressed;
+        let Suppressed { until, bounds, name } = suppressed;
         let graph = self.changes.shared_graph();
         let given = name.or_else(|| self.changes.given_name());
         let (name, store) = match given {
@@ -120,6 +200,7 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
             let node = name.clone();
             graph.borrow_mut().fail(TopologyError::SuppressedVersions { node });
         }
+        let (wait_ms, end_of) = self.wait(until, &name);
         // what is known below is the value before the first change that waits
         self.send_old_values(true);
         let old_values = Flag::default();
@@ -138,13 +219,28 @@ impl<K: Clone + 'static, V: Clone + 'static> KTable<K, V> {
                 let values = values.ok_or_else(|| missing("value"))?;
                 let buffer = StoreDef::buffer(bounds.spec(&store), keys, values);
                 let node = name.clone();
-                let rules = Rules { node, store, wait_ms, bounds, send_old: old_values.is_set() };
+                let send_old = old_values.is_set();
+                let rules = Rules { node, store, wait_ms, end_of, bounds, send_old };
                 let rules = Arc::new(rules);
                 let supplier = move || Suppress::<K, V>::new(Arc::clone(&rules));
                 topology.add_processor(&name, supplier, parents)?;
                 topology.add_store(buffer, &[&name]).map(|_| ())
             });
         KTable::new(graph, id, Rc::new(node), parts)
+    }
+
+    /// Returns how long is waited, and since when if it is not the first change.
+    fn wait(&self, until: Until<K>, node: &str) -> (i64, Option<EndOf<K>>) {
+        let end_of = match until {
+            Until::TimeLimit(wait_ms) => return (wait_ms, None),
+            Until::WindowCloses(end_of) => end_of,
+        };
+        let mut graph = self.changes.graph().borrow_mut();
+        let closes_after = graph.windows_of(self.changes.id).unwrap_or_else(|above| {
+            graph.fail(TopologyError::NoWindow { node: node.to_owned(), above });
+            0
+        });
+        (closes_after, Some(end_of))
     }
 }
 

@@ -9,15 +9,21 @@ use super::config::WhenFull;
 use crate::BoxError;
 use crate::dsl::table::Change;
 use crate::dsl::table::view::{ReadTable, Take, View};
+use crate::dsl::windows::Progress;
 use crate::processor::{Processor, ProcessorContext, StoreAccess, open_handle};
 use crate::record::{Record, Timestamp};
 use crate::store::{ChangeBuffer, Evicted, StoreError, Waiting};
 
+/// Returns the end of a key's window.
+pub(super) type EndOf<K> = fn(&K) -> Timestamp;
+
 /// What the instances share.
-pub(super) struct Rules {
+pub(super) struct Rules<K> {
     pub(super) node: String,
     pub(super) store: String,
     pub(super) wait_ms: i64,
+    /// Set if it is the end of a window that is waited for.
+    pub(super) end_of: Option<EndOf<K>>,
     pub(super) bounds: BufferBounds,
     pub(super) send_old: bool,
 }
@@ -26,15 +32,15 @@ type SharedBuffer<K, V> = Rc<RefCell<ChangeBuffer<K, V>>>;
 
 /// A suppression in a task.
 pub(super) struct Suppress<K, V> {
-    rules: Arc<Rules>,
+    rules: Arc<Rules<K>>,
     buffer: Option<SharedBuffer<K, V>>,
-    /// The largest timestamp since the task was built, as in Kafka Streams.
-    observed: Timestamp,
+    progress: Progress,
 }
 
 impl<K, V> Suppress<K, V> {
-    pub(super) fn new(rules: Arc<Rules>) -> Self {
-        Self { rules, buffer: None, observed: Timestamp(-1) }
+    pub(super) fn new(rules: Arc<Rules<K>>) -> Self {
+        let progress = Progress::new(&rules.node);
+        Self { rules, buffer: None, progress }
     }
 }
 
@@ -61,6 +67,10 @@ impl<K: Clone + 'static, V: Clone + 'static> Suppress<K, V> {
         // Kafka Streams forwards the old value of the last change, which those below may never have
         // had: it would be subtracted from groups that it was not added to
         let value = Change { new, old: prior };
+        if self.rules.end_of.is_some() && value.new.is_none() {
+            // a window's only result: there is nothing below that could be deleted
+            return Ok(buffer.borrow_mut().remove_first()?);
+        }
         // it still waits for those who look while it is forwarded
         context.forward_source(&source, Record { key, value, timestamp, headers })?;
         Ok(buffer.borrow_mut().remove_first()?)
@@ -99,11 +109,12 @@ where
     ) -> Result<(), BoxError> {
         let buffer = self.buffer();
         let Record { key, value: Change { new, old }, timestamp, headers } = record;
-        self.observed = self.observed.max(timestamp);
+        let (observed, _) = self.progress.observe(context, timestamp);
+        let time = self.rules.end_of.map_or(timestamp, |end_of| end_of(&key));
         let (new, old, source) = (new.as_ref(), old.as_ref(), context.source());
-        let waiting = Waiting { key: &key, new, old, time: timestamp, timestamp, headers, source };
+        let waiting = Waiting { key: &key, new, old, time, timestamp, headers, source };
         buffer.borrow_mut().put(waiting)?;
-        let due = Timestamp(self.observed.0.saturating_sub(self.rules.wait_ms));
+        let due = Timestamp(observed.saturating_sub(self.rules.wait_ms));
         while buffer.borrow().min_time().is_some_and(|time| time <= due) {
             self.emit(context, &buffer)?;
         }
@@ -113,6 +124,14 @@ where
                 WhenFull::ShutDown => return Err(self.full(&buffer.borrow()).into()),
             }
         }
+        Ok(())
+    }
+
+    fn flush(
+        &mut self,
+        context: &mut ProcessorContext<'_, '_, K, Change<V>>,
+    ) -> Result<(), BoxError> {
+        self.progress.keep(context);
         Ok(())
     }
 }
