@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use proptest::prelude::*;
 use tidemill_core::record::{
     Offset, Partition, StreamTime, SubTopologyId, TaskId, Timestamp, TopicPartition,
 };
@@ -128,5 +129,48 @@ fn newer_and_unreadable_manifests_of_a_task_are_told_apart() {
     for text in ["", "{}", "{\"format_version\": 1}", "\u{0}"] {
         let error = TaskManifest::decode(path, text.as_bytes()).unwrap_err();
         assert!(error.is_damage(), "{text:?}: {error}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// With the right version and checksum, too, so that the damage is not seen at once.
+    #[test]
+    fn any_checkpoint_is_read_or_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..120),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let _ = decode(&bytes);
+        let _ = decode(&sealed([&[0, 1], &bytes[..]].concat()));
+        let mut body = FIXTURE[..FIXTURE.len() - 4].to_vec();
+        for (at, with) in flips {
+            let at = at.index(body.len());
+            body[at] = with;
+        }
+        let damaged = sealed(body);
+        if let Ok(checkpoint) = decode(&damaged) {
+            prop_assert!(checkpoint.changelogs.len() + checkpoint.inputs.len() <= damaged.len());
+        }
+    }
+
+    #[test]
+    fn any_manifest_is_read_or_refused(
+        bytes in prop::collection::vec(any::<u8>(), 0..60),
+        at in any::<prop::sample::Index>(),
+        with in any::<u8>(),
+    ) {
+        let path = Path::new("manifest");
+        let _ = TaskManifest::decode(path, &bytes);
+        let stores = [StoreSpec::new("s", StoreKind::KeyValue)];
+        let task_id = TaskId::new(SubTopologyId(0), Partition(3));
+        let manifest = TaskManifest::new("app", task_id, &stores);
+        let mut damaged = manifest.encode();
+        let at = at.index(damaged.len());
+        let _ = TaskManifest::decode(path, &damaged[..at]);
+        damaged[at] = with;
+        if let Ok(read) = TaskManifest::decode(path, &damaged) {
+            let _ = read.admits(&manifest, path);
+        }
     }
 }

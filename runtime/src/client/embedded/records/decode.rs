@@ -27,7 +27,7 @@ pub(in crate::client::embedded) struct Batch {
 impl Batch {
     /// Returns the offset after the batch. Compaction may have taken its last records.
     pub(in crate::client::embedded) fn next_offset(&self) -> i64 {
-        self.base_offset + i64::from(self.last_offset_delta) + 1
+        self.base_offset.saturating_add(i64::from(self.last_offset_delta)).saturating_add(1)
     }
 
     pub(in crate::client::embedded) fn is_transactional(&self) -> bool {

@@ -53,6 +53,8 @@ const COMPRESSION: i16 = 0b111;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn record(n: u8) -> Outbound {
@@ -121,5 +123,40 @@ mod tests {
         let mut damaged = bytes.to_vec();
         damaged[70] ^= 1;
         assert!(batches(damaged.into()).next().is_some_and(|batch| batch.is_err()));
+    }
+
+    /// Reads everything; returns how many records there are.
+    fn read(bytes: &[u8]) -> usize {
+        let mut found = 0;
+        for batch in batches(Bytes::copy_from_slice(bytes)).filter_map(Result::ok) {
+            let _ = (batch.next_offset(), batch.is_abort_marker());
+            found += batch.records().filter(Result::is_ok).count();
+        }
+        found
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn any_bytes_are_batches_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(read(&bytes) <= bytes.len());
+        }
+
+        /// With a checksum that fits again, so that the damage is not seen at once.
+        #[test]
+        fn damaged_batches_are_read_or_refused(
+            flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+        ) {
+            let writer = Writer { producer_id: 7, epoch: 3, transactional: true };
+            let mut bytes = encode(writer, 41, &[record(0), record(1), record(2)]).to_vec();
+            for (at, with) in flips {
+                let at = at.index(bytes.len());
+                bytes[at] = with;
+            }
+            let checksum = crc32c::crc32c(&bytes[CRC_FROM..]);
+            bytes[CRC_AT..CRC_FROM].copy_from_slice(&checksum.to_be_bytes());
+            prop_assert!(read(&bytes) <= bytes.len());
+        }
     }
 }
