@@ -10,7 +10,7 @@ use tidemill::client::ClientConfig;
 use super::settings::{Cleanup, MissingPosition, Poison, RelaySettings, Shard};
 use super::{OutboxError, OutboxLag};
 use crate::source::{
-    BatchLimits, RelayError, RelayHandle, SourceRunner, Stop, TransactionalSource,
+    BatchLimits, COMMIT_INTERVAL, RelayError, RelayHandle, SourceRunner, Stop, TransactionalSource,
 };
 
 /// A way to read an outbox.
@@ -73,6 +73,7 @@ impl MessageRelay<()> {
             positions_topic: None,
             replication_factor: -1,
             transaction_timeout: Duration::from_secs(10),
+            commit_interval: COMMIT_INTERVAL,
             limits: BatchLimits::default(),
         }
     }
@@ -110,6 +111,7 @@ pub struct MessageRelayBuilder<S> {
     positions_topic: Option<String>,
     replication_factor: i16,
     transaction_timeout: Duration,
+    commit_interval: Duration,
     limits: BatchLimits,
 }
 
@@ -124,6 +126,7 @@ impl MessageRelayBuilder<()> {
             positions_topic: self.positions_topic,
             replication_factor: self.replication_factor,
             transaction_timeout: self.transaction_timeout,
+            commit_interval: self.commit_interval,
             limits: self.limits,
         }
     }
@@ -194,6 +197,14 @@ impl<S> MessageRelayBuilder<S> {
         self.transaction_timeout = timeout;
         self
     }
+
+    /// Sets how long batches are added to one transaction while there is a backlog: 100 ms if not
+    /// set, see [`SourceRunner::commit_interval`].
+    #[must_use]
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.commit_interval = interval;
+        self
+    }
 }
 
 impl<S: OutboxSource> MessageRelayBuilder<S> {
@@ -220,6 +231,7 @@ impl<S: OutboxSource> MessageRelayBuilder<S> {
         let runner = SourceRunner::new(&relay, self.source, kafka, &positions)
             .replication_factor(self.replication_factor)
             .transaction_timeout(self.transaction_timeout)
+            .commit_interval(self.commit_interval)
             .batch(self.limits);
         Ok(MessageRelay { runner, lag })
     }

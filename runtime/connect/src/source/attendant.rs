@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
@@ -44,14 +44,14 @@ impl From<SourceError> for NoAnswer {
     }
 }
 
-/// Asks the source on behalf of the loop. Of each question at most one is under way, which is what
-/// bounds the channels.
+/// Asks the source on behalf of the loop. Of each question at most one is under way, of polls as
+/// many batches as are read ahead, which is what bounds the channels.
 pub(super) struct Attendant<S: TransactionalSource> {
     asks: mpsc::UnboundedSender<Ask<S::Position>>,
     answers: Receiver<Answer<S::Position>>,
     stop: Stop,
-    /// A poll is asked for and not answered.
-    polling: bool,
+    /// Polls that are asked for and not answered.
+    polls: usize,
     /// A commit is told and not answered.
     telling: bool,
     /// The newest commit that the source was not told of, because it is busy with an earlier one.
@@ -77,7 +77,7 @@ impl<S: TransactionalSource> Attendant<S> {
             asks,
             answers,
             stop,
-            polling: false,
+            polls: 0,
             telling: false,
             untold: None,
             failed: None,
@@ -100,11 +100,15 @@ impl<S: TransactionalSource> Attendant<S> {
         }
     }
 
-    /// Has the source read on while something else is done.
-    pub(super) fn begin_poll(&mut self, limits: BatchLimits) -> Result<(), NoAnswer> {
-        if !self.polling {
+    /// Has the source read on while something else is done, so many batches at most.
+    pub(super) fn read_ahead(
+        &mut self,
+        limits: BatchLimits,
+        batches: usize,
+    ) -> Result<(), NoAnswer> {
+        while self.polls < batches {
             self.ask(Ask::Poll(limits))?;
-            self.polling = true;
+            self.polls += 1;
         }
         Ok(())
     }
@@ -115,13 +119,37 @@ impl<S: TransactionalSource> Attendant<S> {
         limits: BatchLimits,
     ) -> Result<Option<SourceBatch<S::Position>>, NoAnswer> {
         self.tell()?;
-        self.begin_poll(limits)?;
+        self.read_ahead(limits, 1)?;
         loop {
             if let Answer::Polled(polled) = self.answer()? {
-                let polled = polled?;
-                return self.failed.take().map_or(Ok(polled), |error| Err(error.into()));
+                return self.polled(polled);
             }
         }
+    }
+
+    /// Returns what a poll that was begun has found, or `None` if it is not known by then, or there
+    /// is none.
+    pub(super) fn poll_until(
+        &mut self,
+        deadline: Instant,
+    ) -> Result<Option<SourceBatch<S::Position>>, NoAnswer> {
+        self.tell()?;
+        while self.polls > 0 {
+            match self.answer_until(Some(deadline))? {
+                None => return Ok(None),
+                Some(Answer::Polled(polled)) => return self.polled(polled),
+                Some(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn polled(
+        &mut self,
+        polled: Result<Option<SourceBatch<S::Position>>, SourceError>,
+    ) -> Result<Option<SourceBatch<S::Position>>, NoAnswer> {
+        let polled = polled?;
+        self.failed.take().map_or(Ok(polled), |error| Err(error.into()))
     }
 
     /// Tells the source of a commit. What it answers comes out of a later poll.
@@ -156,11 +184,27 @@ impl<S: TransactionalSource> Attendant<S> {
     }
 
     fn answer(&mut self) -> Result<Answer<S::Position>, NoAnswer> {
+        loop {
+            if let Some(answer) = self.answer_until(None)? {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// Returns the next answer, or `None` at the deadline if there is one.
+    fn answer_until(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Answer<S::Position>>, NoAnswer> {
         let answer = loop {
-            match self.answers.recv_timeout(LOOK) {
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            match self.answers.recv_timeout(left.map_or(LOOK, |left| left.min(LOOK))) {
                 Ok(answer) => break answer,
                 Err(RecvTimeoutError::Timeout) if self.stop.is_requested() => {
                     return Err(NoAnswer::Stopped);
+                }
+                Err(RecvTimeoutError::Timeout) if left.is_some_and(|left| left.is_zero()) => {
+                    return Ok(None);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
@@ -168,16 +212,16 @@ impl<S: TransactionalSource> Attendant<S> {
         };
         match answer {
             Answer::Polled(polled) => {
-                self.polling = false;
-                Ok(Answer::Polled(polled))
+                self.polls = self.polls.saturating_sub(1);
+                Ok(Some(Answer::Polled(polled)))
             }
             Answer::Committed(told) => {
                 self.telling = false;
                 self.failed = told.err().or(self.failed.take());
                 self.tell()?;
-                Ok(Answer::Committed(Ok(())))
+                Ok(Some(Answer::Committed(Ok(()))))
             }
-            other => Ok(other),
+            other => Ok(Some(other)),
         }
     }
 }
@@ -193,7 +237,7 @@ impl<S: TransactionalSource> Drop for Attendant<S> {
 
 impl<S: TransactionalSource> fmt::Debug for Attendant<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attendant").field("polling", &self.polling).finish_non_exhaustive()
+        f.debug_struct("Attendant").field("polls", &self.polls).finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,9 @@
 //!
 //! # What it costs
 //! One small record a transaction, read back at each start from a topic with one partition. Readers
-//! see records when their transaction is committed, not before.
+//! see records when their transaction is committed, not before. While much comes at a time,
+//! batches share a transaction that is open for the commit interval at most
+//! ([`SourceRunner::commit_interval`]); few records are committed at once.
 //!
 //! # What is not promised
 //! * Anything to `read_uncommitted` consumers: they also see what was aborted.
@@ -28,8 +30,8 @@
 //! a while, or that met an error, the producer is replaced before anything else is sent, and the
 //! position read again: the request could end a later transaction (see `docs/TRANSACTIONS.md`).
 //!
-//! Fail points for tests: `OB3` after the records were sent, `OB4` after the position was, `OB5`
-//! after the commit.
+//! Fail points for tests: `OB7` after the position was read, `OB3` after the records were sent,
+//! `OB4` after the position was, `OB5` after the commit.
 
 mod attendant;
 mod error;
@@ -39,6 +41,7 @@ mod publisher;
 mod run;
 mod runner;
 mod status;
+mod step;
 mod stop;
 mod topics;
 
@@ -56,6 +59,7 @@ use tidemill::record::{Headers, Partition, Timestamp};
 pub use error::RelayError;
 pub use operator::{PositionAdmin, ResetTo};
 pub use position::StoredPosition;
+pub(crate) use runner::COMMIT_INTERVAL;
 use runner::Options;
 pub use runner::{RelayHandle, SourceRunner};
 pub use status::{RelayMetrics, RelayState};

@@ -357,7 +357,9 @@ fn full() -> ClientError {
 fn producer_config(options: &Options) -> ClientConfig {
     let mut config = ClientConfig::new();
     // the first request of a transaction is refused while the markers of the last are written
-    config.set("retry.backoff.ms", "20").set("linger.ms", "5");
+    config.set("retry.backoff.ms", "20");
+    // requests are to be large: the end of a transaction sends at once what still waits
+    config.set("linger.ms", "25");
     config.set("queue.buffering.max.messages", "100000");
     config.set("queue.buffering.max.kbytes", "65536");
     for (name, value) in options.kafka.iter() {

@@ -14,18 +14,15 @@ use super::error::chain;
 use super::position::{Reader, StoredPosition};
 use super::publisher::{Failure, Publisher};
 use super::status::{Status, count};
-use super::topics::{Topics, unknown_topic};
+use super::topics::Topics;
 use super::{
-    Options, RelayError, RelayState, SourceBatch, SourceError, SourceRecord, Stop,
-    TransactionalSource,
+    Options, RelayError, RelayState, SourceError, SourceRecord, Stop, TransactionalSource,
 };
 
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// So many errors that hardly ever heal, in a row, stop the relay.
 const DOUBTFUL_MAX: u32 = 5;
-/// Topics remembered in the position; beyond it they are not checked.
-const TOPICS_MAX: usize = 1000;
 
 impl From<(&Options, NoAnswer)> for Failure {
     fn from((options, answer): (&Options, NoAnswer)) -> Self {
@@ -42,18 +39,18 @@ impl From<(&Options, NoAnswer)> for Failure {
 
 /// Everything a running relay owns.
 pub(super) struct Relay<S: TransactionalSource> {
-    options: Arc<Options>,
-    stop: Stop,
-    status: Arc<Status>,
-    admin: Admin,
-    attendant: Attendant<S>,
-    publisher: Option<Publisher>,
+    pub(super) options: Arc<Options>,
+    pub(super) stop: Stop,
+    pub(super) status: Arc<Status>,
+    pub(super) admin: Admin,
+    pub(super) attendant: Attendant<S>,
+    pub(super) publisher: Option<Publisher>,
     /// This run's name in the positions that it commits.
     owner: Uuid,
     /// The newest position that is known to be committed.
     stored: Option<StoredPosition>,
     /// The topics that records went to, with their partitions.
-    known: BTreeMap<String, u32>,
+    pub(super) known: BTreeMap<String, u32>,
     /// Errors in a row.
     failures: u32,
     doubtful: u32,
@@ -188,6 +185,7 @@ impl<S: TransactionalSource> Relay<S> {
             Some(stored) => Some(self.parse(stored.position.clone())?),
             None => None,
         };
+        failpoint::pass("OB7");
         let first = self.attendant.open(position).map_err(|error| self.source_failure(error))?;
         self.status.opened(self.stored.as_ref());
         tracing::info!(relay = self.options.relay, stored = ?self.stored, "the source is open");
@@ -204,69 +202,9 @@ impl<S: TransactionalSource> Relay<S> {
         }
     }
 
-    /// One transaction, or a look that found nothing.
-    fn step(&mut self) -> Result<(), Failure> {
-        let mut sent = 0;
-        loop {
-            let limits = self.options.limits;
-            let polled = self.attendant.poll(limits);
-            let Some(batch) = polled.map_err(|error| self.source_failure(error))? else {
-                if sent == 0 || self.stop.is_requested() {
-                    return Ok(());
-                }
-                continue;
-            };
-            let full = batch.records.len() >= limits.records;
-            let SourceBatch { records, position } = batch;
-            if full && position.is_some() {
-                // there is a backlog: read on while this is being sent and committed
-                let next = super::BatchLimits { wait: Duration::ZERO, ..limits };
-                self.attendant.begin_poll(next).map_err(|error| self.source_failure(error))?;
-            }
-            self.send(&records)?;
-            sent += records.len() as u64;
-            if let Some(position) = position {
-                failpoint::pass("OB3");
-                self.status.sent(&records);
-                return self.commit(position, sent);
-            }
-            self.status.sent(&records);
-        }
-    }
-
-    fn send(&mut self, records: &[SourceRecord]) -> Result<(), Failure> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        self.ready()?;
-        let positions_topic = &*self.options.positions_topic;
-        let topics = Topics { admin: &self.admin, options: &self.options, stop: &self.stop };
-        let Some(publisher) = &mut self.publisher else { return Err(Failure::Stopped) };
-        let mut known: Option<&Arc<str>> = None;
-        for record in records {
-            if known.is_some_and(|known| Arc::ptr_eq(known, &record.topic)) {
-                publisher.send(record)?;
-                continue;
-            }
-            let rejected = |why| Err(Failure::Rejected(Box::new(record.clone()), why));
-            if &*record.topic == positions_topic {
-                return rejected("it is addressed to the topic of the positions".to_owned());
-            }
-            let Some(partitions) = publisher.resolve(&record.topic, &topics)? else {
-                return rejected(unknown_topic(&record.topic));
-            };
-            if self.known.len() < TOPICS_MAX && !self.known.contains_key(&*record.topic) {
-                self.known.insert(record.topic.to_string(), partitions);
-            }
-            publisher.send(record)?;
-            known = Some(&record.topic);
-        }
-        Ok(())
-    }
-
     /// Has a producer with an open transaction. After a doubtful end the producer is replaced
     /// first, and then the position must still be ours.
-    fn ready(&mut self) -> Result<(), Failure> {
+    pub(super) fn ready(&mut self) -> Result<(), Failure> {
         if self.publisher.as_ref().is_none_or(Publisher::must_be_replaced) {
             let before = self.stored.as_ref().map(|stored| stored.number);
             self.fresh_publisher()?;
@@ -284,7 +222,7 @@ impl<S: TransactionalSource> Relay<S> {
     }
 
     /// Commits what was sent together with the position, which is the last record.
-    fn commit(&mut self, position: S::Position, records: u64) -> Result<(), Failure> {
+    pub(super) fn commit(&mut self, position: S::Position, records: u64) -> Result<(), Failure> {
         self.ready()?;
         let value = serde_json::to_value(&position).map_err(|error| self.unwritable(&error))?;
         let mut next = StoredPosition::after(self.stored.as_ref(), self.owner, records, value);
@@ -360,7 +298,7 @@ impl<S: TransactionalSource> Relay<S> {
         Topics { admin: &self.admin, options: &self.options, stop: &self.stop }
     }
 
-    fn source_failure(&self, error: NoAnswer) -> Failure {
+    pub(super) fn source_failure(&self, error: NoAnswer) -> Failure {
         Failure::from((&*self.options, error))
     }
 }

@@ -12,6 +12,9 @@ use super::run::Relay;
 use super::status::Status;
 use super::{BatchLimits, RelayError, RelayMetrics, RelayState, Stop, TransactionalSource};
 
+/// How long batches are added to a transaction, if nobody says otherwise.
+pub(crate) const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
+
 /// How a relay talks to Kafka.
 #[derive(Debug, Clone)]
 pub(super) struct Options {
@@ -21,6 +24,7 @@ pub(super) struct Options {
     pub(super) replication_factor: i16,
     pub(super) transaction_timeout: Duration,
     pub(super) position_timeout: Duration,
+    pub(super) commit_interval: Duration,
     pub(super) limits: BatchLimits,
 }
 
@@ -33,6 +37,7 @@ impl Options {
             replication_factor: -1,
             transaction_timeout: Duration::from_secs(10),
             position_timeout: Duration::from_secs(120),
+            commit_interval: COMMIT_INTERVAL,
             limits: BatchLimits::default(),
         }
     }
@@ -59,6 +64,9 @@ impl Options {
         }
         if self.transaction_timeout < Duration::from_secs(1) {
             return refused("a transaction needs a second at least");
+        }
+        if self.commit_interval > self.transaction_timeout / 2 {
+            return refused("the commit interval must be at most half the transaction timeout");
         }
         Ok(())
     }
@@ -119,6 +127,15 @@ impl<S: TransactionalSource> SourceRunner<S> {
     #[must_use]
     pub fn position_timeout(mut self, timeout: Duration) -> Self {
         self.options.position_timeout = timeout;
+        self
+    }
+
+    /// Sets how long batches are added to one transaction while much comes at a time, as from a
+    /// backlog: 100 ms if not set, as Kafka Streams commits under exactly-once. Zero commits each
+    /// batch on its own. Less than a quarter of a full batch is always committed at once.
+    #[must_use]
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.options.commit_interval = interval;
         self
     }
 

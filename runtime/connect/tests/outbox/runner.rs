@@ -81,6 +81,51 @@ fn batches_without_a_position_share_the_transaction_of_the_next_one_with() {
 }
 
 #[test]
+fn batches_of_a_backlog_share_transactions_and_the_last_position_counts() {
+    let (broker, name, positions) = names();
+    let topic = broker.topic("numbers", 2).unwrap();
+    let source = Numbers::new(&topic, 1000);
+    let runner = relay(&name, source.clone(), broker.config(), &positions);
+    // as long as it takes: then only what comes to an end ends a transaction
+    let handle = runner.commit_interval(Duration::from_secs(5)).spawn().unwrap();
+    until("all records", || (handle.metrics().records == 1000).then_some(()));
+    let commits = handle.metrics().commits;
+    // one, if the source is never waited for; a hundred, if each batch had its own
+    assert!(commits < 20, "{commits} transactions for 100 batches");
+    handle.stop();
+    handle.wait().unwrap();
+    assert_eq!(numbers(&broker, &topic), (0..1000).collect::<Vec<_>>());
+    assert_ordered(&broker.committed(&topic).unwrap());
+    assert_eq!(show(&broker, &name, &positions), Some(json!({"next": 1000})));
+    assert_eq!(source.told.lock().unwrap().last(), Some(&1000));
+    let stored = PositionAdmin::new(&name, broker.config(), &positions).unwrap().show().unwrap();
+    assert_eq!(stored.map(|stored| (stored.number, stored.records)), Some((commits, 1000)));
+}
+
+#[test]
+fn what_is_whole_is_committed_before_a_batch_that_is_not() {
+    let (broker, name, positions) = names();
+    let topic = broker.topic("numbers", 2).unwrap();
+    // batches 3, 6, 9 have positions, and the tenth waits for one
+    let source = Numbers { batches_each: 3, ..Numbers::new(&topic, 100) };
+    let runner = relay(&name, source, broker.config(), &positions);
+    let handle = runner.commit_interval(Duration::from_secs(5)).spawn().unwrap();
+    until("three positions", || (handle.metrics().records == 90).then_some(()));
+    assert_eq!(handle.metrics().commits, 3);
+    handle.stop();
+    handle.wait().unwrap();
+    assert_eq!(numbers(&broker, &topic), (0..90).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_commit_interval_that_the_transaction_timeout_does_not_bear_is_refused() {
+    let broker = Broker::shared();
+    let runner = relay("slow", Numbers::new("t", 1), broker.config(), "positions");
+    let refused = runner.commit_interval(Duration::from_secs(6)).spawn().unwrap_err();
+    assert!(refused.to_string().contains("half the transaction timeout"), "{refused}");
+}
+
+#[test]
 fn a_positions_topic_that_would_lose_positions_is_refused() {
     let (broker, name, positions) = names();
     broker.create(&positions, 1, &[("cleanup.policy", "delete")]).unwrap();
@@ -171,7 +216,8 @@ fn a_position_that_goes_back_or_is_unknown_stops_the_relay() {
     let (broker, name, positions) = names();
     let topic = broker.topic("numbers", 1).unwrap();
     let source = Numbers::new(&topic, 30);
-    run_to_the_end(relay(&name, source.clone(), broker.config(), &positions), 30).unwrap();
+    let one_by_one = relay(&name, source.clone(), broker.config(), &positions);
+    run_to_the_end(one_by_one.commit_interval(Duration::ZERO), 30).unwrap();
     let all = broker.committed(&positions).unwrap();
     let run = || {
         let runner = relay(&name, source.clone(), broker.config(), &positions);
