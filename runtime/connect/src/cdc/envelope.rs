@@ -1,13 +1,18 @@
 //! Records as Debezium writes them: keys, envelopes, and the schemas that may go with them.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
 use super::error::ChangeError;
 use super::log::{ChangeSource, now};
 use super::relation::{Column, Relation, ReplicaIdentity, Row};
 use super::value::ColumnType;
+
+/// What a small key and the envelope of a small row take: larger ones grow.
+const KEY_BYTES: usize = 32;
+const VALUE_BYTES: usize = 640;
 
 /// The envelope's value.
 #[derive(Serialize)]
@@ -78,7 +83,7 @@ impl Writer {
             return Ok(None);
         }
         let prefix = self.schemas.as_ref().map(|(key, _)| key.as_slice());
-        write(prefix, &row.key(), &row.relation).map(Some)
+        write(prefix, KEY_BYTES, &KeyOf(row), &row.relation).map(Some)
     }
 
     /// Writes the envelope of a change.
@@ -108,16 +113,34 @@ impl Writer {
         let Told { op, before, after } = told;
         let envelope = Envelope { before, after, source, op, ts_ms: now() };
         let prefix = self.schemas.as_ref().map(|(_, value)| value.as_slice());
-        write(prefix, &envelope, relation)
+        write(prefix, VALUE_BYTES, &envelope, relation)
+    }
+}
+
+/// The columns of a row's key, as [`Row`] writes all of them.
+struct KeyOf<'a>(&'a Row);
+
+impl Serialize for KeyOf<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (column, value) in self.0.relation.columns.iter().zip(&self.0.values) {
+            if column.key {
+                map.serialize_entry(&column.name, value)?;
+            }
+        }
+        map.end()
     }
 }
 
 fn write(
     prefix: Option<&[u8]>,
+    bytes: usize,
     payload: &impl Serialize,
     relation: &Relation,
 ) -> Result<Bytes, ChangeError> {
-    let mut out = prefix.map(<[u8]>::to_vec).unwrap_or_default();
+    let prefix_bytes = prefix.map_or(0, <[u8]>::len);
+    let mut out = Vec::with_capacity(prefix_bytes + bytes);
+    out.extend_from_slice(prefix.unwrap_or_default());
     serde_json::to_writer(&mut out, payload)
         .map_err(|cause| ChangeError::Json { table: relation.full_name(), cause })?;
     if prefix.is_some() {

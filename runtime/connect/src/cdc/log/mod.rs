@@ -107,6 +107,8 @@ struct Reading {
     shapes: Shapes,
     transaction: Option<Transaction>,
     ready: Ready,
+    /// The last batch was no small one, so the next one is worth waiting for.
+    dense: bool,
     view: Option<View>,
 }
 
@@ -149,9 +151,14 @@ impl<T: Translate> TransactionalSource for LogSource<T> {
         limits: &BatchLimits,
     ) -> Result<Option<SourceBatch<LogPosition>>, SourceError> {
         let polled = self.poll_reading(limits).await;
-        if polled.is_err() {
+        match (&polled, &mut self.reading) {
             // what was read half is read again
-            self.reading = None;
+            (Err(_), reading) => *reading = None,
+            (Ok(batch), Some(reading)) => {
+                let records = batch.as_ref().map_or(0, |batch| batch.records.len());
+                reading.dense = records >= limits.records.div_ceil(4);
+            }
+            (Ok(_), None) => {}
         }
         polled
     }

@@ -69,6 +69,7 @@ impl<T: Translate> LogSource<T> {
             held: VecDeque::new(),
             transaction: None,
             ready: Ready::default(),
+            dense: false,
             view: None,
         });
         Ok(())

@@ -17,6 +17,9 @@ use crate::source::{BatchLimits, SourceBatch, SourceError};
 /// From PostgreSQL's epoch to Unix's.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
+/// How long a batch is gathered while much comes at a time.
+const GATHER: Duration = Duration::from_millis(10);
+
 type Batch = SourceBatch<LogPosition>;
 
 impl<T: Translate> LogSource<T> {
@@ -28,7 +31,8 @@ impl<T: Translate> LogSource<T> {
             let position = self.make_slot().await?;
             return Ok(Some(SourceBatch { records: Vec::new(), position: Some(position) }));
         }
-        let deadline = Instant::now() + limits.wait;
+        let begun = Instant::now();
+        let (deadline, gathered) = (begun + limits.wait, begun + GATHER);
         loop {
             let reading = self.reading.as_mut().ok_or_else(not_open)?;
             if reading.position.snapshot.is_some() && reading.view.is_none() {
@@ -41,7 +45,7 @@ impl<T: Translate> LogSource<T> {
             if reading.at_view() {
                 return self.read_chunk(limits).await.map(Some);
             }
-            let Some(event) = reading.next(deadline).await? else {
+            let Some(event) = reading.next(deadline, gathered).await? else {
                 return Ok(reading.whatever_is_due(&self.settings.idle));
             };
             self.take(event).await?;
@@ -49,7 +53,9 @@ impl<T: Translate> LogSource<T> {
             if let Some(batch) = reading.part(limits, &self.settings.large)? {
                 return Ok(Some(batch));
             }
-            if reading.transaction.is_none() && Instant::now() >= deadline {
+            // some of what comes may be no record: it must not keep back those that are
+            let until = if reading.ready.any { deadline.max(gathered) } else { deadline };
+            if reading.transaction.is_none() && Instant::now() >= until {
                 return Ok(reading.whatever_is_due(&self.settings.idle));
             }
         }
@@ -151,9 +157,13 @@ impl<T: Translate> LogSource<T> {
 }
 
 impl Reading {
-    /// Returns the next event, waiting until the deadline, or not at all if there is something to
-    /// hand out.
-    async fn next(&mut self, deadline: Instant) -> Result<Option<LogEvent>, SourceError> {
+    /// Returns the next event, waiting until the deadline; if there is something to hand out, not
+    /// at all, or until `gathered` while much comes at a time.
+    async fn next(
+        &mut self,
+        deadline: Instant,
+        gathered: Instant,
+    ) -> Result<Option<LogEvent>, SourceError> {
         if let Some(event) = self.held.pop_front() {
             return Ok(Some(event));
         }
@@ -163,6 +173,9 @@ impl Reading {
         }
         if let Some(event) = session.next(Duration::ZERO).await? {
             return Ok(Some(event));
+        }
+        if self.dense && self.view.is_none() && Instant::now() < gathered {
+            return session.next(gathered.saturating_duration_since(Instant::now())).await;
         }
         // the task that reads from the network may be waiting for this thread
         tokio::task::yield_now().await;
