@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
+use super::cleanup_ranges::Ranges;
 use super::dead::forget_published;
 use super::partitions;
 use super::position::OutboxPosition;
@@ -17,7 +18,7 @@ use crate::source::SourceError;
 /// How long deletions may take at a time: publishing goes first.
 const SLICE: Duration = Duration::from_millis(200);
 /// How long a position is kept back for a larger deletion.
-const GATHER: Duration = Duration::from_millis(500);
+const GATHER: Duration = Duration::from_millis(100);
 const RETAIN_INTERVAL_MAX: Duration = Duration::from_secs(60);
 
 /// Removes published rows of one relay.
@@ -28,11 +29,15 @@ pub(super) struct Cleaner {
     mode: Cleanup,
     period: Option<Duration>,
     delete: Option<String>,
+    /// Deletes from a range of ids, and what that is prepared as.
+    delete_range: String,
+    prepared: Option<Statement>,
+    ranges: Ranges,
+    /// What earlier sessions left is gone, so that the ranges have all of it.
+    swept: bool,
     shard: Shard,
     /// The newest committed position that was not cleaned up behind.
     due: Option<OutboxPosition>,
-    /// Rows of transactions before it are gone.
-    below: String,
     last: Option<Instant>,
     /// Rows that were published since the last time, roughly.
     pending: u64,
@@ -55,8 +60,11 @@ impl Cleaner {
             period: outbox.partition_period,
             shard: settings.shard,
             delete: retain.map(|retain| delete_statement(outbox, settings, retain)),
+            delete_range: delete_range_statement(outbox, settings),
+            prepared: None,
+            ranges: Ranges::default(),
+            swept: false,
             due: None,
-            below: "0".to_owned(),
             last: None,
             pending: 0,
             ticket: 0,
@@ -65,12 +73,21 @@ impl Cleaner {
 
     /// Takes note of a committed position.
     pub(super) fn committed(&mut self, position: &OutboxPosition) {
+        self.ranges.committed(position);
         self.due = Some(position.clone());
     }
 
-    /// Takes note of rows that are on their way.
-    pub(super) fn sent(&mut self, rows: usize) {
+    /// Takes note of rows that are on their way, by their ids; `position` is the one behind them.
+    pub(super) fn sent(
+        &mut self,
+        rows: usize,
+        (first, last): (i64, i64),
+        position: &OutboxPosition,
+    ) {
         self.pending += rows as u64;
+        if matches!(self.mode, Cleanup::DeleteAfterPublish { .. }) {
+            self.ranges.sent(position, first, last);
+        }
     }
 
     /// Cleans up if there is enough to do or nothing else to do.
@@ -87,7 +104,9 @@ impl Cleaner {
         }
         self.hint(client, &position).await?;
         let done = match self.mode {
-            Cleanup::DeleteAfterPublish { batch } => self.delete(client, &position, batch).await?,
+            Cleanup::DeleteAfterPublish { batch } => {
+                self.delete_published(client, &position, batch).await?
+            }
             Cleanup::Retain(_) => self.delete(client, &position, 5000).await?,
             Cleanup::DropPartitions { retain } => {
                 if let Some(period) = self.period {
@@ -139,7 +158,47 @@ impl Cleaner {
         Ok(())
     }
 
-    /// Deletes what is visible in the base; returns false if some of it is left.
+    /// Deletes what is published; returns false if some of it is left.
+    async fn delete_published(
+        &mut self,
+        client: &Client,
+        position: &OutboxPosition,
+        batch: u32,
+    ) -> Result<bool, SourceError> {
+        if !self.swept {
+            if !self.delete(client, position, batch).await? {
+                return Ok(false);
+            }
+            self.swept = true;
+            self.ranges.look_up_to(position.last_id);
+        }
+        let began = Instant::now();
+        while let Some((first, last)) = self.ranges.due() {
+            let (target, rows) =
+                (position.target.as_ref().unwrap_or(&position.base), i64::from(batch));
+            let statement = match &self.prepared {
+                Some(statement) => statement.clone(),
+                None => client.prepare(&self.delete_range).await.map_err(failed)?,
+            };
+            let row = client
+                .query_one(
+                    &statement,
+                    &[&first, &last, &position.base, target, &position.last_id, &rows],
+                )
+                .await
+                .map_err(failed)?;
+            self.prepared = Some(statement);
+            let (deleted, highest): (i64, Option<i64>) = (row.get(0), row.get(1));
+            let next = highest.filter(|_| deleted == rows);
+            self.ranges.done(next.map(|highest| highest + 1));
+            if began.elapsed() >= SLICE {
+                break;
+            }
+        }
+        Ok(self.ranges.due().is_none())
+    }
+
+    /// Deletes what is visible in the base, wherever it is; returns false if some of it is left.
     async fn delete(
         &mut self,
         client: &Client,
@@ -150,13 +209,8 @@ impl Cleaner {
         let began = Instant::now();
         while began.elapsed() < SLICE {
             let limit = i64::from(batch);
-            let deleted = client.execute(sql, &[&position.base, &self.below, &limit]).await;
+            let deleted = client.execute(sql, &[&position.base, &limit]).await;
             if deleted.map_err(failed)? < u64::from(batch) {
-                if matches!(self.mode, Cleanup::DeleteAfterPublish { .. }) {
-                    // all of it is gone that no transaction of then can still add to
-                    let xmin = position.base.split(':').next().unwrap_or("0");
-                    xmin.clone_into(&mut self.below);
-                }
                 return Ok(true);
             }
         }
@@ -164,11 +218,10 @@ impl Cleaner {
     }
 }
 
-/// $1 base, $2 the first transaction that may have left rows, $3 rows at most.
+/// $1 base, $2 rows at most.
 fn delete_statement(outbox: &Outbox, settings: &RelaySettings, retain: Duration) -> String {
     let (table, shard) = (&outbox.tables.outbox, settings.shard.condition());
-    // the place of a row is unique within one table only
-    let row = if outbox.partition_period.is_some() { "id" } else { "ctid" };
+    let row = place(outbox);
     let age = if retain.is_zero() {
         "true".to_owned()
     } else {
@@ -177,10 +230,34 @@ fn delete_statement(outbox: &Outbox, settings: &RelaySettings, retain: Duration)
     format!(
         "DELETE FROM {table} WHERE {row} = ANY (ARRAY(
              SELECT {row} FROM {table}
-             WHERE xid >= $2::text::xid8
-               AND xid < (SELECT pg_snapshot_xmax($1::text::pg_snapshot))
+             WHERE xid < (SELECT pg_snapshot_xmax($1::text::pg_snapshot))
                AND pg_visible_in_snapshot(xid, (SELECT $1::text::pg_snapshot))
                AND {age} AND {shard}
-             ORDER BY xid LIMIT $3))"
+             ORDER BY xid LIMIT $2))"
     )
+}
+
+/// $1 first id, $2 last id, $3 base, $4 target, $5 last id of its part, $6 rows at most. Returns
+/// how many were deleted, and the highest id of them.
+fn delete_range_statement(outbox: &Outbox, settings: &RelaySettings) -> String {
+    let (table, shard) = (&outbox.tables.outbox, settings.shard.condition());
+    let row = place(outbox);
+    format!(
+        "WITH gone AS (
+             DELETE FROM {table} WHERE {row} = ANY (ARRAY(
+                 SELECT {row} FROM {table}
+                 WHERE id >= $1 AND id <= $2
+                   AND (pg_visible_in_snapshot(xid, (SELECT $3::text::pg_snapshot))
+                        OR id <= $5
+                           AND pg_visible_in_snapshot(xid, (SELECT $4::text::pg_snapshot)))
+                   AND {shard}
+                 ORDER BY id LIMIT $6))
+             RETURNING id)
+         SELECT count(*), max(id) FROM gone"
+    )
+}
+
+/// What a row is found again by: its place is unique within one table only.
+pub(super) fn place(outbox: &Outbox) -> &'static str {
+    if outbox.partition_period.is_some() { "id" } else { "ctid" }
 }

@@ -40,6 +40,7 @@
 //! (found even if it has long caught up in transaction numbers), a position that is gone.
 
 mod cleanup;
+mod cleanup_ranges;
 mod dead;
 mod error;
 mod event;

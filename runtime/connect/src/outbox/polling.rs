@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Config, Row};
 use uuid::Uuid;
 
 use super::gauges::{COUNTED_MAX, Gauges, OutboxLag};
-use super::position::OutboxPosition;
+use super::position::{NOTHING, OutboxPosition};
 use super::relay::OutboxSource;
 use super::route::Topics;
 use super::row::OutboxRow;
@@ -89,7 +89,9 @@ impl PollingOutbox {
         };
         let Some(rows) = rows else { return Ok(None) };
         let records = session.records(&rows, &mut self.topics).await?;
-        session.cleaner.sent(rows.len());
+        if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
+            session.cleaner.sent(rows.len(), (first.get(0), last.get(0)), &session.position);
+        }
         self.gauges.dead(session.dead.rows);
         if session.position.target.is_none() {
             self.gauges.backlog(0, Duration::ZERO);
@@ -131,7 +133,8 @@ impl Session {
         let snapshot = rows.remove(0);
         let (now, inserted, flushed): (&str, i64, i64) =
             (snapshot.get(10), snapshot.get(11), snapshot.get(12));
-        if rows.is_empty() {
+        let found: i64 = snapshot.get(9);
+        if found == 0 {
             // nothing between the two: the later one is as good, and cheaper to compare with
             now.clone_into(&mut self.position.base);
             self.caught_up = true;
@@ -141,8 +144,22 @@ impl Session {
             wait_until_durable(&self.client, inserted).await?;
         }
         self.position.lsn = inserted.cast_unsigned();
+        if found > count {
+            let lowest = match &*self.position.base {
+                // all rows there are
+                NOTHING => 1,
+                base => self.lowest(base).await?,
+            };
+            self.position.last_id = lowest - 1;
+            return self.page(now, limits).await;
+        }
         self.advance(&rows, limits, now);
         Ok(Some(rows))
+    }
+
+    async fn lowest(&self, base: &str) -> Result<i64, SourceError> {
+        let row = self.client.query_one(&self.statements.lowest, &[&base]).await;
+        Ok(row.map_err(failed)?.get::<_, Option<i64>>(0).unwrap_or(1))
     }
 
     /// The next page between base and target.
