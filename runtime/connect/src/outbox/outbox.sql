@@ -1,4 +1,4 @@
--- The tables of an outbox, version 1. Applications insert into the first one only.
+-- The tables of an outbox, version 2. Applications insert into the first one only.
 
 CREATE TABLE "outbox" (
     -- drawn when the row is inserted, after the transaction's own locks: the order of an aggregate
@@ -30,13 +30,13 @@ CREATE TABLE "outbox_meta" (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
-INSERT INTO "outbox_meta" (version) VALUES (1);
+INSERT INTO "outbox_meta" (version) VALUES (2);
 
 CREATE TABLE "outbox_relay" (
     relay text PRIMARY KEY,
-    -- of its present and of its last session: a position must know one of them
+    -- of its present session, and of those before, back to the one that committed the position
     token uuid NOT NULL,
-    token_before uuid,
+    tokens_before uuid[] NOT NULL,
     -- a position of it was committed
     published boolean NOT NULL DEFAULT false,
     shard integer NOT NULL,

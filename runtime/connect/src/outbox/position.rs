@@ -18,7 +18,7 @@ pub struct OutboxPosition {
     pub outbox: Uuid,
     /// Which of several relays: index and number.
     pub shard: (u32, u32),
-    /// The session that committed it; the database knows its last two, so that a database which was
+    /// The session that committed it; the database knows it and those since, so that one which was
     /// restored from a backup does not pass for the one that the position was taken from. Without
     /// it, as an operator may write it, this is not checked.
     #[serde(default)]

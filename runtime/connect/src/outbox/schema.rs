@@ -8,7 +8,7 @@ use super::OutboxError;
 use crate::postgres::TableName;
 
 /// The version of the tables that this program works with.
-pub const SCHEMA_VERSION: i32 = 1;
+pub const SCHEMA_VERSION: i32 = 2;
 
 /// The tables of the outbox `outbox`, for a migration tool. [`Outbox::ddl`](super::Outbox::ddl) has
 /// those of other names.

@@ -32,10 +32,14 @@ pub(super) struct Session {
 
 /// What the database knows of a relay.
 struct Known {
-    token: Uuid,
-    before: Option<Uuid>,
+    /// Its sessions, in the order in which they were opened.
+    tokens: Vec<Uuid>,
     published: bool,
 }
+
+/// Sessions that are remembered beside those that may have committed: a bound for relays that are
+/// opened again and again and never commit.
+const TOKENS_MAX: usize = 64;
 
 /// Everything that is needed to open one.
 pub(super) struct Opening<'a> {
@@ -239,7 +243,10 @@ impl Opening<'_> {
     }
 
     /// Writes down that this session is the relay's, and compares what is written there with the
-    /// position: a restored database knows none of the position's sessions.
+    /// position: a restored database does not know the position's session.
+    ///
+    /// All sessions since the position's are kept. One that was fenced in Kafka after it read its
+    /// position may come here late, behind the one that fenced it and that commits the next.
     async fn claim(
         &self,
         client: &mut Client,
@@ -277,31 +284,26 @@ impl Opening<'_> {
         }
         let known = tx
             .query_opt(
-                &format!("SELECT token, token_before, published FROM {table} WHERE relay = $1"),
+                &format!("SELECT tokens_before || token, published FROM {table} WHERE relay = $1"),
                 &[relay],
             )
             .await
             .map_err(failed)?
-            .map(|row| Known { token: row.get(0), before: row.get(1), published: row.get(2) });
-        let keep = match (committed.and_then(|position| position.token), &known) {
-            (None, known) => known.as_ref().map(|known| known.token),
-            (Some(was), Some(known)) if was == known.token || Some(was) == known.before => {
-                Some(was)
-            }
-            (Some(_), _) => {
-                return refused(
-                    "the database does not know the session that committed the position: it was \
-                     restored from a backup",
-                    RESTORED,
-                );
-            }
+            .map(|row| Known { tokens: row.get(0), published: row.get(1) });
+        let tokens = known.as_ref().map_or(&[][..], |known| &known.tokens);
+        let Some(keep) = since(tokens, committed.and_then(|position| position.token)) else {
+            return refused(
+                "the database does not know the session that committed the position: it was \
+                 restored from a backup",
+                RESTORED,
+            );
         };
         tx.execute(
             &format!(
-                "INSERT INTO {table} (relay, token, token_before, shard, shards, published)
+                "INSERT INTO {table} (relay, token, tokens_before, shard, shards, published)
                  VALUES ($1, $2, $3, $4, $5, $6)
                  ON CONFLICT (relay) DO UPDATE
-                 SET token = $2, token_before = $3, shard = $4, shards = $5, updated_at = now(),
+                 SET token = $2, tokens_before = $3, shard = $4, shards = $5, updated_at = now(),
                      published = excluded.published OR {table}.published"
             ),
             &[relay, &token, &keep, &index, &of, &committed.is_some()],
@@ -339,6 +341,18 @@ impl Opening<'_> {
     }
 }
 
+/// Returns the sessions from the one on that committed the position, which is `None` if the
+/// database does not know it; all of them if there is no such session.
+fn since(tokens: &[Uuid], committed: Option<Uuid>) -> Option<Vec<Uuid>> {
+    let from = match committed {
+        Some(was) => tokens.iter().position(|token| *token == was)?,
+        None => 0,
+    };
+    let (first, rest) = tokens.get(from..)?.split_at_checked(1).unwrap_or_default();
+    let rest = &rest[rest.len().saturating_sub(TOKENS_MAX)..];
+    Some([first, rest].concat())
+}
+
 /// A server that has less than the position tells of went back (OB13).
 async fn check_progress(client: &Client, position: &OutboxPosition) -> Result<(), SourceError> {
     let newest = position.target.as_ref().unwrap_or(&position.base);
@@ -364,4 +378,24 @@ async fn check_progress(client: &Client, position: &OutboxPosition) -> Result<()
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::{TOKENS_MAX, since};
+
+    #[test]
+    fn sessions_are_kept_from_the_one_on_that_committed() {
+        let all: Vec<Uuid> = (0..200).map(Uuid::from_u128).collect();
+        assert_eq!(since(&all[..5], Some(all[2])).as_deref(), Some(&all[2..5]));
+        assert_eq!(since(&all[..5], None).as_deref(), Some(&all[..5]));
+        assert_eq!(since(&all[..5], Some(all[5])), None);
+        assert_eq!(since(&[], Some(all[0])), None);
+        assert_eq!(since(&[], None), Some(Vec::new()));
+        let kept = since(&all, Some(all[1])).expect("it is known");
+        assert_eq!((kept[0], kept.len()), (all[1], TOKENS_MAX + 1));
+        assert_eq!(kept[1..], all[200 - TOKENS_MAX..]);
+    }
 }

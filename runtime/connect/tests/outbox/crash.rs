@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tidemill_connect::outbox::Cleanup::DeleteAfterPublish;
 use tidemill_connect::source::{BatchLimits, Stop};
 use tidemill_connect::testing::{Child, PATIENCE, until};
 
@@ -17,8 +18,13 @@ const RELAY: &str = "crash::relay_process";
 fn relay_process() {
     let shop = Shop::from_environment();
     let limits = BatchLimits { records: 20, wait: Duration::from_millis(20), ..Default::default() };
+    let mut builder = shop.builder().batch(limits);
+    if std::env::var("SHOP_STEP_BY_STEP").is_ok() {
+        let batch = 20;
+        builder = builder.commit_interval(Duration::ZERO).cleanup(DeleteAfterPublish { batch });
+    }
     // the test ends it, or another relay does
-    let _ = shop.builder().batch(limits).build().unwrap().run_until(&Stop::new());
+    let _ = builder.build().unwrap().run_until(&Stop::new());
 }
 
 /// Starts a relay that ends itself by SIGKILL at a place of the loop, and waits until it did.
@@ -97,6 +103,49 @@ fn ob7_a_relay_that_was_stopped_and_goes_on_after_another_took_over_publishes_no
     second.stop();
     second.wait().unwrap();
     assert_eq!(shop.assert_exactly_once(), 7);
+}
+
+#[test]
+fn ob15_rows_of_a_backlog_go_while_the_rest_is_published_and_no_others() {
+    let shop = Shop::new("ob15_rows");
+    block_on(shop.change_all_on(300));
+    let mut variables = shop.environment();
+    // the first commit is the beginning of the session, each of the others has 20 events
+    variables.extend([("SHOP_STEP_BY_STEP", ""), ("TIDEMILL_TEST_FAILPOINT", "OB5:10:kill")]);
+    let mut relay = Child::start(RELAY, &variables).unwrap();
+    assert_eq!(relay.wait(PATIENCE).unwrap().signal(), Some(9));
+    let published = shop.broker.committed(&shop.topic()).unwrap().len();
+    assert_eq!(published, 180);
+    let rows = usize::try_from(shop.rows()).unwrap();
+    assert!(rows < 300, "nothing is gone");
+    assert_eq!(shop.number("SELECT count(*) FROM outbox WHERE id > 180"), 120);
+    shop.drain();
+    assert_eq!(shop.assert_exactly_once(), 300);
+}
+
+/// The database learns of two sessions in the other order than Kafka: the relay that was fenced
+/// comes last, and the one that commits was there before it.
+#[test]
+fn ob7_a_fenced_relay_that_reaches_the_database_late_does_not_hide_the_one_that_works() {
+    let shop = Shop::new("ob7_late");
+    shop.change_all(&["a", "b"]);
+    shop.drain();
+    // it has read its position, and not opened the database yet
+    let mut variables = shop.environment();
+    variables.push(("TIDEMILL_TEST_FAILPOINT", "OB7:1:stop"));
+    let mut zombie = Child::start(RELAY, &variables).unwrap();
+    until("the zombie stands still", || zombie.is_stopped().unwrap().then_some(()));
+    let second = shop.builder().build().unwrap().spawn().unwrap();
+    shop.change_all(&["a", "c"]);
+    shop.wait_until_empty(&second);
+    zombie.signal(Signal::CONT).unwrap();
+    assert!(zombie.wait(PATIENCE).unwrap().success());
+    second.stop();
+    second.wait().unwrap();
+    // whoever comes next finds the position of the second, and a database that knows it
+    shop.change_all(&["b"]);
+    shop.drain();
+    assert_eq!(shop.assert_exactly_once(), 5);
 }
 
 /// Kills of a relay at random moments while four clients write, sometimes with a second relay

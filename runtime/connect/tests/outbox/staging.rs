@@ -182,9 +182,9 @@ fn several_processes_may_make_the_tables_at_once() {
         }
         // a newer version is refused
         let mut client = tidemill_connect::postgres::connect(&config).await.unwrap();
-        client.execute("UPDATE outbox_meta SET version = 2", &[]).await.unwrap();
+        client.execute("UPDATE outbox_meta SET version = 3", &[]).await.unwrap();
         let outbox = Outbox::new("outbox").unwrap();
         let error = outbox.ensure_schema(&mut client).await.unwrap_err();
-        assert!(error.to_string().contains("version 2, not 1"), "{error}");
+        assert!(error.to_string().contains("version 3, not 2"), "{error}");
     });
 }
