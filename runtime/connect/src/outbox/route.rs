@@ -61,6 +61,11 @@ impl Topics {
         Self { route, known: HashMap::new() }
     }
 
+    /// Returns true if the topic for this type was made before.
+    pub(crate) fn knows(&self, aggregate_type: &str) -> bool {
+        self.known.contains_key(aggregate_type)
+    }
+
     /// Returns the topic for this type, also if it is none that Kafka would take: it is told then.
     pub(crate) fn topic(&mut self, aggregate_type: &str) -> Arc<str> {
         if let Some(topic) = self.known.get(aggregate_type) {

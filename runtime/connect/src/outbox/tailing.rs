@@ -58,7 +58,7 @@ impl LogTailingOutbox {
         publication: &str,
     ) -> Result<Self, ConfigError> {
         let settings = LogSettings::new(config.clone(), slot, publication)?;
-        let sweeper = Sweeper::new(config, outbox.table().clone());
+        let sweeper = Sweeper::new(config, &outbox);
         let translate = OutboxTranslate {
             table: outbox.table().clone(),
             route: outbox.route.clone(),
@@ -234,7 +234,9 @@ impl OutboxTranslate {
             headers,
             created_at: time(text("created_at")?).ok_or_else(|| wrong("created_at"))?,
         };
-        self.route.topic(row.aggregate_type).map_err(|why| format!("row {id}: {why}"))?;
+        if !self.topics.knows(row.aggregate_type) {
+            self.route.topic(row.aggregate_type).map_err(|why| format!("row {id}: {why}"))?;
+        }
         Ok(row.record(&mut self.topics))
     }
 }

@@ -7,14 +7,17 @@
 use tokio::time::{Duration, Instant};
 use tokio_postgres::{Config, Error};
 
+use super::Outbox;
+use super::cleanup::place;
+use super::queries::SESSION;
 use super::settings::Cleanup;
 use crate::cdc::Lsn;
 use crate::postgres::{Connection, TableName, connect};
 
 /// Between two sweeps.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Statements of a sweep at most, so that the log is not kept waiting.
-const STATEMENTS_MAX: u32 = 4;
+/// How long a sweep may take, so that the log is not kept waiting.
+const SLICE: Duration = Duration::from_millis(200);
 /// Rows of one, where they are kept for a while.
 const BATCH: u32 = 5000;
 
@@ -23,6 +26,8 @@ const BATCH: u32 = 5000;
 pub(super) struct Sweeper {
     config: Config,
     table: TableName,
+    /// What a row is found again by.
+    place: &'static str,
     pub(super) cleanup: Cleanup,
     client: Option<Connection>,
     /// What is committed in Kafka.
@@ -33,9 +38,10 @@ pub(super) struct Sweeper {
 }
 
 impl Sweeper {
-    pub(super) fn new(config: Config, table: TableName) -> Self {
+    pub(super) fn new(config: Config, outbox: &Outbox) -> Self {
+        let (table, place) = (outbox.table().clone(), place(outbox));
         let cleanup = Cleanup::default();
-        Self { config, table, cleanup, client: None, reached: None, mark: None, next: None }
+        Self { config, table, place, cleanup, client: None, reached: None, mark: None, next: None }
     }
 
     pub(super) fn forget(&mut self) {
@@ -70,7 +76,11 @@ impl Sweeper {
         };
         let client = match &mut self.client {
             Some(client) => client,
-            empty => empty.insert(connect(&self.config).await?),
+            empty => {
+                let client = connect(&self.config).await?;
+                client.batch_execute(SESSION).await?;
+                empty.insert(client)
+            }
         };
         if self.mark.is_none() {
             // two statements: the end of the log must be taken after the snapshot
@@ -84,21 +94,24 @@ impl Sweeper {
         if let Some((xmin, end)) = &self.mark
             && lsn >= *end
         {
+            // by the index on xid: the table may be large, and most of it not published
             let delete = format!(
-                "DELETE FROM {table} WHERE (tableoid, ctid) IN (SELECT tableoid, ctid FROM {table}
-                  WHERE xid < $1::text::xid8 AND created_at <= now() - $2 * interval '1 second'
-                  LIMIT {batch})",
-                table = self.table
+                "DELETE FROM {table} WHERE {place} = ANY (ARRAY(
+                     SELECT {place} FROM {table}
+                     WHERE xid < $1::text::xid8 AND created_at <= now() - $2 * interval '1 second'
+                     ORDER BY xid LIMIT {batch}))",
+                table = self.table,
+                place = self.place
             );
-            let mut full = true;
-            for _ in 0..STATEMENTS_MAX {
+            let (began, mut full) = (Instant::now(), true);
+            while full && began.elapsed() < SLICE {
                 let deleted = client.execute(&delete, &[xmin, &age.as_secs_f64()]).await?;
                 full = deleted == u64::from(batch);
-                if !full {
-                    break;
-                }
             }
-            if !full {
+            if full {
+                // there is more: go on as soon as the log was looked at
+                self.next = None;
+            } else {
                 self.mark = None;
             }
         }
