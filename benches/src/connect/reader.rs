@@ -103,7 +103,7 @@ impl Seen {
         // each row of the business table has a key of its own: its order is that of the partition
         let place = match self.system {
             System::Cdc => usize::try_from(partition.0).unwrap_or(0),
-            System::Plain | System::Polling => number,
+            System::Plain | System::Polling | System::Tailing => number,
         };
         let places = self.last.len();
         if self.last[place % places].replace(number).is_some_and(|before| before > number) {

@@ -3,7 +3,9 @@
 use tidemill::BoxError;
 use tidemill::client::ClientConfig;
 use tidemill_connect::cdc::CdcSource;
-use tidemill_connect::outbox::{MessageRelay, Outbox, PollingOutbox};
+use tidemill_connect::outbox::{
+    LogTailingOutbox, MessageRelay, Outbox, OutboxSource, PollingOutbox,
+};
 use tidemill_connect::source::{BatchLimits, SourceRunner, Stop};
 
 use crate::options::WorkerOptions;
@@ -33,7 +35,16 @@ pub(crate) fn positions_topic(options: &WorkerOptions) -> String {
 
 /// Publishes an outbox by polling until the process is killed.
 pub(crate) fn polling(options: &WorkerOptions) -> Result<(), BoxError> {
-    let source = PollingOutbox::new(options.database.parse()?, outbox(options)?);
+    publish(options, PollingOutbox::new(options.database.parse()?, outbox(options)?))
+}
+
+/// Publishes an outbox from PostgreSQL's log until the process is killed.
+pub(crate) fn tailing(options: &WorkerOptions) -> Result<(), BoxError> {
+    let (database, slot) = (options.database.parse()?, slot(options));
+    publish(options, LogTailingOutbox::new(database, outbox(options)?, &slot, PUBLICATION)?)
+}
+
+fn publish(options: &WorkerOptions, source: impl OutboxSource) -> Result<(), BoxError> {
     let relay = MessageRelay::builder(&options.topic)
         .source(source)
         .kafka(clients(options))
@@ -43,11 +54,14 @@ pub(crate) fn polling(options: &WorkerOptions) -> Result<(), BoxError> {
     Ok(relay.run_until(&Stop::new())?)
 }
 
+fn slot(options: &WorkerOptions) -> String {
+    options.topic.replace('-', "_")
+}
+
 /// Publishes the changes of the business table until the process is killed.
 pub(crate) fn cdc(options: &WorkerOptions) -> Result<(), BoxError> {
-    let slot = options.topic.replace('-', "_");
-    let source =
-        CdcSource::new(options.database.parse()?, &slot, PUBLICATION)?.topics(&options.topic)?;
+    let source = CdcSource::new(options.database.parse()?, &slot(options), PUBLICATION)?
+        .topics(&options.topic)?;
     let positions = positions_topic(options);
     let relay = SourceRunner::new(&options.topic, source, clients(options), &positions)
         .batch(limits(options)?);

@@ -15,6 +15,8 @@ pub(crate) enum System {
     Plain,
     /// The outbox, read by differences of snapshots.
     Polling,
+    /// The outbox, read from PostgreSQL's log.
+    Tailing,
     /// Change data capture of a business table.
     Cdc,
 }
@@ -23,13 +25,14 @@ pub(crate) enum System {
 const DIGITS: usize = 10;
 
 impl System {
-    pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Polling, Self::Cdc];
+    pub(crate) const ALL: [Self; 4] = [Self::Plain, Self::Polling, Self::Tailing, Self::Cdc];
 
     /// Runs it until the process is killed.
     pub(crate) fn work(self, options: &WorkerOptions) -> Result<(), BoxError> {
         match self {
             Self::Plain => plain::work(options),
             Self::Polling => relay::polling(options),
+            Self::Tailing => relay::tailing(options),
             Self::Cdc => relay::cdc(options),
         }
     }
@@ -46,6 +49,12 @@ impl System {
                 let outbox = relay::outbox(options)?;
                 database.run(async |client| Ok(outbox.ensure_schema(client).await?))
             }
+            Self::Tailing => {
+                Self::Polling.prepare(database, options)?;
+                let publication = PublicationSetup::new(relay::PUBLICATION, &["outbox"])?;
+                let publication = publication.inserts_only();
+                database.run(async |client| Ok(publication.create(&**client).await?))
+            }
             Self::Cdc => {
                 database.batch(
                     "CREATE TABLE orders (
@@ -61,7 +70,7 @@ impl System {
     pub(crate) fn must_begin_first(self) -> bool {
         match self {
             Self::Plain | Self::Polling => false,
-            Self::Cdc => true,
+            Self::Tailing | Self::Cdc => true,
         }
     }
 
@@ -69,7 +78,7 @@ impl System {
     pub(crate) fn insert(self, aggregates: u32, payload_bytes: u32) -> String {
         let payload = format!("rpad(lpad(i::text, {DIGITS}, '0'), {payload_bytes}, 'x')");
         match self {
-            Self::Plain | Self::Polling => format!(
+            Self::Plain | Self::Polling | Self::Tailing => format!(
                 "INSERT INTO outbox (event_id, aggregatetype, aggregateid, type, payload)
                  SELECT gen_random_uuid(), 'order', 'customer-' || i % {aggregates}, 'OrderPlaced',
                         convert_to({payload}, 'UTF8')
@@ -86,14 +95,14 @@ impl System {
     pub(crate) fn polls(self) -> bool {
         match self {
             Self::Plain | Self::Polling => true,
-            Self::Cdc => false,
+            Self::Tailing | Self::Cdc => false,
         }
     }
 
     /// Whether a relay removes what it has published.
     pub(crate) fn removes_rows(self) -> bool {
         match self {
-            Self::Plain | Self::Polling => true,
+            Self::Plain | Self::Polling | Self::Tailing => true,
             Self::Cdc => false,
         }
     }
@@ -101,7 +110,7 @@ impl System {
     /// The number of the event that a record tells of.
     pub(crate) fn number(self, value: &[u8]) -> Option<usize> {
         let payload = match self {
-            Self::Plain | Self::Polling => value,
+            Self::Plain | Self::Polling | Self::Tailing => value,
             Self::Cdc => {
                 // parsed as JSON in the tests of the crate; here the harness must be cheap
                 let column = b"\"payload\":\"";
@@ -117,6 +126,7 @@ impl System {
         match self {
             Self::Plain => "plain loop",
             Self::Polling => "polling outbox",
+            Self::Tailing => "tailing outbox",
             Self::Cdc => "CDC",
         }
     }
@@ -127,6 +137,7 @@ impl std::fmt::Display for System {
         f.write_str(match self {
             Self::Plain => "plain",
             Self::Polling => "polling",
+            Self::Tailing => "tailing",
             Self::Cdc => "cdc",
         })
     }
