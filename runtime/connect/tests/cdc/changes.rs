@@ -85,7 +85,7 @@ async fn cd9_a_large_value_that_did_not_change_is_never_null() {
     assert!(text.contains("table public.orders, column note"), "{text}");
 
     hand.source = shop.source().on_unchanged_toast(UnchangedToast::Placeholder);
-    hand.open().await.unwrap();
+    hand.reopen().await;
     hand.read(2).await;
     assert_eq!(json(&hand.records[1])["after"]["note"], UNAVAILABLE);
 
@@ -96,7 +96,7 @@ async fn cd9_a_large_value_that_did_not_change_is_never_null() {
     assert!(text.contains("REPLICA IDENTITY FULL"), "{text}");
     shop.execute("ALTER TABLE orders REPLICA IDENTITY FULL").await;
     shop.execute("UPDATE orders SET cents = 300").await;
-    strict.open().await.unwrap();
+    strict.reopen().await;
     strict.read(1).await;
     let envelope = json(&strict.records[0]);
     assert_eq!(envelope["after"]["note"].as_str().unwrap().len(), 32_000);
@@ -120,13 +120,13 @@ async fn cd9_truncate_is_told_skipped_or_refused() {
     let text = full(&hand.failure().await);
     assert!(text.contains("public.orders was truncated"), "{text}");
     hand.source = shop.source().on_truncate(OnTruncate::Emit);
-    hand.open().await.unwrap();
+    hand.reopen().await;
     hand.read(2).await;
     let envelope = json(&hand.records[1]);
     assert_eq!((envelope["op"].as_str(), envelope["after"].is_null()), (Some("t"), true));
     assert!(hand.records[1].key.is_none());
     hand.source = shop.source().on_truncate(OnTruncate::Skip);
-    hand.open().await.unwrap();
+    hand.reopen().await;
     shop.execute("TRUNCATE orders; INSERT INTO orders VALUES (2, 'bert', 1, NULL)").await;
     hand.read(3).await;
 }

@@ -94,6 +94,17 @@ impl Hand {
         Ok(())
     }
 
+    /// Opens a source in place of one that went away just now: until the server has ended what is
+    /// left of that one the slot is in use, and a relay tries again, as this does.
+    pub(crate) async fn reopen(&mut self) {
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = self.open().await {
+            assert!(matches!(error, SourceError::Unavailable(_)), "{error:?}");
+            assert!(Instant::now() < deadline, "the slot stays in use: {error:?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Polls until a position comes, or nothing does; commits.
     pub(crate) async fn step(&mut self) -> Result<bool, SourceError> {
         let mut open = Vec::new();

@@ -131,12 +131,7 @@ async fn cd5_a_slot_in_use_is_waited_for_or_taken_over() {
     assert!(matches!(first.failure().await, SourceError::Unavailable(_)));
     drop(second);
     // what is left of it ends, and then it goes on
-    let deadline = std::time::Instant::now() + PATIENCE;
-    while let Err(error) = first.open().await {
-        assert!(matches!(error, SourceError::Unavailable(_)), "{error:?}");
-        assert!(std::time::Instant::now() < deadline, "{}", full(&error));
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    first.reopen().await;
     shop.execute("INSERT INTO orders VALUES (2, 'b')").await;
     first.read(2).await;
 }
