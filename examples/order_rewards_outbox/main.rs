@@ -4,6 +4,8 @@
 //! ```text
 //!   2 x shop: [ order, outbox row ] -> relay -> topic shop.order -> rewards topology -> rewards
 //! ```
+//!
+//! The relay polls the outbox's table, or with `--mode wal` reads it from the write-ahead log.
 
 mod rewards;
 mod run;
@@ -11,7 +13,7 @@ mod shop;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tidemill_examples::stage;
 
 /// Places orders in a database, publishes them through an outbox, gives each customer reward points
@@ -31,6 +33,18 @@ struct Arguments {
     /// Same seed, same choice of whom to kill.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How the relay reads the outbox.
+    #[arg(long, value_enum, default_value_t = Mode::Polling)]
+    mode: Mode,
+}
+
+/// How the relay reads the outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// By queries: what is visible now and was not before. Needs no privilege.
+    Polling,
+    /// From PostgreSQL's log, through a replication slot: `wal_level=logical`.
+    Wal,
 }
 
 fn main() -> ExitCode {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use tidemill::BoxError;
 use tidemill::client::Isolation;
 use tidemill::record::RawRecord;
-use tidemill_connect::outbox::{MessageRelay, PollingOutbox};
+use tidemill_connect::outbox::tailing::LogTailingOutbox;
+use tidemill_connect::outbox::{MessageRelay, OutboxSource, PollingOutbox};
 use tidemill_connect::source::Stop;
 use tidemill_examples::cluster::Cluster;
 use tidemill_examples::report::{self, grouped};
@@ -13,15 +14,30 @@ use tidemill_examples::rewards::{Difference, Rewards, Standings, published};
 use tidemill_examples::service::{Database, Kills, wait_until};
 use tidemill_examples::stage::{Setting, Stage};
 
-use crate::Arguments;
 use crate::rewards::REWARDS;
-use crate::shop::{self, OrderPlaced, SHOPS};
+use crate::shop::{self, OrderPlaced, PUBLICATION, SHOPS};
+use crate::{Arguments, Mode};
 
 const PARTITIONS: u32 = 4;
 
+/// What the services are told that is read from the log.
+const WAL: &str = "wal";
+
 /// The relay, until it is killed.
 pub(crate) fn relay(setting: &Setting) -> Result<(), BoxError> {
-    let source = PollingOutbox::new(setting.database.parse()?, shop::outbox()?);
+    let (database, outbox) = (setting.database.parse()?, shop::outbox()?);
+    if setting.option("mode")? != WAL {
+        return publish(setting, PollingOutbox::new(database, outbox));
+    }
+    let source = LogTailingOutbox::new(database, outbox, "orders_relay", PUBLICATION)?
+        // orders may have been placed before the slot was made
+        .publish_existing()
+        // the server may not have noticed yet that the last relay was killed
+        .take_over(true);
+    publish(setting, source)
+}
+
+fn publish(setting: &Setting, source: impl OutboxSource) -> Result<(), BoxError> {
     let relay = MessageRelay::builder("orders")
         .source(source)
         .kafka(setting.clients())
@@ -39,9 +55,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool, BoxError> {
         .setting()
         .clone()
         .with("orders", arguments.orders)
-        .with("customers", arguments.customers);
+        .with("customers", arguments.customers)
+        .with("mode", if arguments.mode == Mode::Wal { WAL } else { "polling" });
     let mut database = Database::open(&setting.database)?;
-    shop::prepare(&mut database)?;
+    shop::prepare(&mut database, arguments.mode)?;
     let mut parts =
         vec![stage.part("relay", "relay", &setting)?, stage.part("rewards", "rewards", &setting)?];
     for shop in 0..SHOPS {

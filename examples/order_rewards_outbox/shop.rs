@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidemill::BoxError;
+use tidemill_connect::cdc::PublicationSetup;
 use tidemill_connect::outbox::{Outbox, OutboxEvent};
 use tidemill_examples::service::Database;
 use tidemill_examples::stage::Setting;
 
+use crate::Mode;
+
 /// Order services that run side by side, each with numbers of its own.
 pub(crate) const SHOPS: i64 = 2;
+
+/// Has the outbox's new rows, where the relay reads the log.
+pub(crate) const PUBLICATION: &str = "orders_outbox";
 
 /// What the world is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,14 +30,19 @@ pub(crate) fn outbox() -> Result<Outbox, BoxError> {
     Ok(Outbox::new("outbox")?.topic_by_aggregate_type("shop.{aggregatetype}")?)
 }
 
-/// Makes the table of orders.
-pub(crate) fn prepare(database: &mut Database) -> Result<(), BoxError> {
+/// Makes the table of orders, and what the relay needs.
+pub(crate) fn prepare(database: &mut Database, mode: Mode) -> Result<(), BoxError> {
     database.batch(
         "CREATE TABLE orders (
              id bigint PRIMARY KEY, customer text NOT NULL, cents bigint NOT NULL)",
     )?;
     let outbox = outbox()?;
-    database.run(async |client| Ok(outbox.ensure_schema(client).await?))
+    database.run(async |client| Ok(outbox.ensure_schema(client).await?))?;
+    if mode == Mode::Polling {
+        return Ok(());
+    }
+    let publication = PublicationSetup::new(PUBLICATION, &["outbox"])?.inserts_only();
+    database.run(async |client| Ok(publication.create(&**client).await?))
 }
 
 /// Whether the credit of the customer does not suffice, which is found out last.

@@ -64,6 +64,24 @@ fn a_deleted_topic_is_gone_and_may_be_deleted_again() {
 }
 
 #[test]
+fn partitions_are_added_and_never_taken_away() {
+    let name = topic("grown", 1);
+    let count = || {
+        let found = admin().topics(&[&name], PATIENCE).expect("the broker answers");
+        found[0].partitions
+    };
+    admin().create_partitions(&name, 3, PATIENCE).expect("the topic exists");
+    assert_eq!(count(), Some(3));
+    let error = admin().create_partitions(&name, 2, PATIENCE).expect_err("it has three");
+    assert_eq!(error.severity, Severity::Fatal, "{error}");
+    assert!(error.message.contains(&name), "{error}");
+    let missing = format!("{name}-missing");
+    let error = admin().create_partitions(&missing, 2, PATIENCE).expect_err("it does not exist");
+    assert!(error.is_unknown_topic_or_partition(), "{error}");
+    assert_eq!(count(), Some(3));
+}
+
+#[test]
 fn a_topic_made_again_has_another_id() {
     let (name, other) = (topic("again", 1), topic("other", 1));
     let ids = || admin().topic_ids(&[&other, &name], PATIENCE).expect("the broker answers");

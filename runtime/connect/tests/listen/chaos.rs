@@ -41,6 +41,8 @@ async fn chaos_listen() {
     }
     drop(running);
     let [mut client, _orders, _rewards] = parts.map(|part| shop.process(part, "", count));
-    assert!(client.wait(PATIENCE).unwrap().success());
+    // most of the orders may be left to it
+    let patience = PATIENCE + Duration::from_millis(100 * count);
+    assert!(client.wait(patience).unwrap().success());
     shop.verify(count).await;
 }
