@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use tidemill_core::dsl::{Grouped, KStream, Materialized, Repartitioned, StreamsBuilder};
+use tidemill_core::dsl::{
+    Grouped, KStream, Materialized, Repartitioned, StreamsBuilder, TableJoined,
+};
 use tidemill_core::record::{Offset, Partition, StreamTime, SubTopologyId, TaskId, TopicPartition};
 use tidemill_core::serdes::{i64, optional, string};
 use tidemill_core::store::InputPosition;
@@ -56,6 +58,51 @@ fn beside_a_topic_with_more_partitions_a_repartition_topic_takes_that_number() {
     let topology = repartitioned(None, Some("beside"));
     let plan = Plan::new(&topology, "app", &counts(&[("in", 2), ("beside", 5)])).unwrap();
     assert_eq!(plan.repartitions, counts(&[("app-again-repartition", 5)]));
+}
+
+#[test]
+fn beside_a_topic_with_fewer_partitions_it_takes_that_number_too() {
+    let topology = repartitioned(None, Some("beside"));
+    let plan = Plan::new(&topology, "app", &counts(&[("in", 6), ("beside", 5)])).unwrap();
+    assert_eq!(plan.repartitions, counts(&[("app-again-repartition", 5)]));
+}
+
+/// A join by a foreign key; of aggregated streams if `grouped` is set.
+fn on_foreign_key(grouped: bool) -> Topology {
+    let builder = StreamsBuilder::new();
+    let table = |topic: &str| {
+        if !grouped {
+            let consumed = Consumed::with(string(), string());
+            return builder.table(topic, consumed, Materialized::default());
+        }
+        let by = Grouped::with(string(), string()).with_name(topic);
+        let grouped = strings(&builder, topic).group_by(|_, value| value.clone(), by);
+        grouped.reduce(|_, new| new, Materialized::with(string(), string()))
+    };
+    let joined = TableJoined::as_("fk");
+    let by = |_: &String, value: &String| Some(value.clone());
+    let join = |a: &String, b: &String| format!("{a}{b}");
+    table("l").join_on_foreign_key(&table("o"), by, join, joined, Materialized::default());
+    builder.build().unwrap()
+}
+
+#[test]
+fn a_foreign_key_join_writes_to_and_fro_between_topics_of_any_two_numbers() {
+    let plan = Plan::new(&on_foreign_key(false), "app", &counts(&[("l", 4), ("o", 2)])).unwrap();
+    let expected = counts(&[
+        ("app-fk-subscription-registration-topic", 2),
+        ("app-fk-subscription-response-topic", 4),
+    ]);
+    assert_eq!(plan.repartitions, expected);
+    assert_eq!(plan.subs.iter().map(|sub| sub.partitions).collect::<Vec<_>>(), [4, 2]);
+}
+
+#[test]
+fn a_foreign_key_join_of_aggregations_has_one_number_throughout() {
+    let plan = Plan::new(&on_foreign_key(true), "app", &counts(&[("l", 4), ("o", 6)])).unwrap();
+    assert_eq!(plan.repartitions.values().collect::<Vec<_>>(), [&6, &6, &6, &6]);
+    let plan = Plan::new(&on_foreign_key(true), "app", &counts(&[("l", 3), ("o", 2)])).unwrap();
+    assert_eq!(plan.repartitions.values().collect::<Vec<_>>(), [&3, &3, &3, &3]);
 }
 
 #[test]
