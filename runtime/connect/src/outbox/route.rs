@@ -62,6 +62,7 @@ impl Topics {
     }
 
     /// Returns true if the topic for this type was made before.
+    #[cfg(feature = "postgres-cdc")]
     pub(crate) fn knows(&self, aggregate_type: &str) -> bool {
         self.known.contains_key(aggregate_type)
     }

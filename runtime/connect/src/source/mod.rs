@@ -59,6 +59,7 @@ use tidemill::record::{Headers, Partition, Timestamp};
 pub use error::RelayError;
 pub use operator::{PositionAdmin, ResetTo};
 pub use position::StoredPosition;
+#[cfg(feature = "postgres")]
 pub(crate) use runner::COMMIT_INTERVAL;
 use runner::Options;
 pub use runner::{RelayHandle, SourceRunner};
