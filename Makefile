@@ -127,6 +127,9 @@ bench-connect: kafka-jars ## relay and change data capture against a plain loop 
 lint: setup-build ## formatting and clippy, warnings are errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(TEST) --all-targets -- -D warnings
+	@for features in "" postgres postgres-cdc; do \
+	  $(CARGO) clippy --quiet --release -p tidemill-connect --features "$$features" -- -D warnings || exit 1; \
+	done
 
 doc: setup-build ## the API documentation, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --workspace --release --features tidemill/simulation
